@@ -38,7 +38,6 @@ stage_drivers() {
             why="the driver raid1 for mirrors does not load"
             return 1
         }
-        [ -e /dev/md0 ] || echo md0 >/sys/module/md_mod/parameters/new_array
         keep_bios
     fi
     done_with "nbd${encrypt:+ and dm-crypt ($encrypt)}${layout:+ for swap.layout $layout} loaded"
@@ -219,7 +218,8 @@ start_agents() {
 
 # start_standbys: start an agent for each further area. The agents acquire their resources and wait.
 start_standbys() {
-    local area=1 rest=${swap#*:} answer
+    local area=1 rest=${swap#*:} mirror='' answer
+    [ "$layout" != mirror ] || mirror=yes
     [ -n "$server" ] || return 0 # no source of a lease
     while [ "$area" -le "$grow" ]; do
         area=$((area + 1))
@@ -228,7 +228,8 @@ start_standbys() {
         NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&area=$area" /sbin/agent standby \
             "area=$area" "host=$standby" "port=${rest%%/*}" "export=${rest#*/}-$area" \
             "connections=$connections" "timeout=$timeout" "patience=$patience" \
-            ${encrypt:+"encrypt=$encrypt"} ${keep:+discard=no} >"$answer" 2>/run/agent.log &
+            ${encrypt:+"encrypt=$encrypt"} ${keep:+discard=no} ${mirror:+mirror=yes} \
+            >"$answer" 2>/run/agent.log &
         read -r _ <"$answer" || console "$number swap: area $area: its agent did not start"
         rm "$answer"
         [ ! -s /run/agent.log ] || cat /run/agent.log

@@ -46,7 +46,11 @@ static int64_t lease_clock(void)
 
 static const char *dotted(uint32_t address, char *text)
 {
-    return inet_ntop(AF_INET, &address, text, INET_ADDRSTRLEN);
+    uint8_t bytes[4];
+
+    memcpy(bytes, &address, sizeof bytes);
+    snprintf(text, INET_ADDRSTRLEN, "%u.%u.%u.%u", bytes[0], bytes[1], bytes[2], bytes[3]);
+    return text;
 }
 
 /* Report the last complaint. */

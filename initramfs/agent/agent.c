@@ -6,6 +6,7 @@
 #include "grow.h"
 #include "hold.h"
 #include "http.h"
+#include "md.h"
 #include "mirror.h"
 #include "need.h"
 #include "report.h"
@@ -29,6 +30,7 @@ static const char usage_text[] =
     "                    [verify=BLOCKS:HASH] [layout=any] [wait=yes]\n"
     "       agent standby area=N host=HOST[,HOST]... port=PORT export=NAME connections=N\n"
     "                    timeout=SECONDS patience=SECONDS [encrypt=CIPHER] [discard=no]\n"
+    "                    [mirror=yes]\n"
     "       agent address CARD ADDRESS [MAC]\n"
     "       agent handshake host=HOST port=PORT export=NAME\n"
     "       agent lease URL\n"
@@ -51,7 +53,7 @@ static const char usage_text[] =
     "  wait         get ready, then wait for the line `attach` on the standard input; the line\n"
     "               `lease URL` prints an answer as the verb does, or failed=REASON\n"
     "standby: attach the export as a further area, 2 to 4, while swap is short. Of several servers the\n"
-    "first with room has the area.\n"
+    "first with room has the area, or two have a mirror.\n"
     "address: have the DHCP server lend this PC its IPv4 address on. MAC is the address by which the\n"
     "server knows the PC, if it is not that of the network card.\n"
     "handshake: ask the server for the export's size, flags and generation.\n"
@@ -130,7 +132,7 @@ static int attach(struct area *area, int mirror, char *name)
             (unsigned long long)area->export.size, area->connections);
     complain_to_kernel(uses[area->use]);
     if (mirror)
-        area = mirror_divide(area, name);
+        area = mirror_divide(area);
     if (!area->use)
         status_open(area, ATTACHED);
     hold(area);
@@ -148,6 +150,9 @@ static int standby(struct area *area, char *name)
     check_kernel();
     status_open(area, STANDBY);
     watch_memory();
+    code = area->mirror ? md_open() : OK;
+    if (code != OK)
+        return code;
     dprintf(1, "area=%u stands by\n", area->number);
     complain_to_kernel("swap");
     stand_by(area);
@@ -170,7 +175,7 @@ static int handshake(struct target *target)
 
 int main(int count, char **arguments)
 {
-    static struct area areas[LEGS];
+    static struct area areas[LEGS + 1]; /* the last one is a further mirror itself */
     const char *verb = count > 1 ? arguments[1] : "";
     char **words = arguments + 2;
     int mirror, code;

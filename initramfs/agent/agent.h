@@ -4,7 +4,8 @@
  * A module is NAME.c, and NAME.h declares what the module offers. Modules in order: each uses only
  * modules above it (tests/initramfs/test_includes.py).
  *
- *   text.c       numbers and words put into text: printf's family, declared in <stdio.h>
+ *   text.c       words put into text and found in it: printf's family and strstr, as in <stdio.h> and
+ *                <string.h>
  *   say.c        messages on standard error or in the kernel's log
  *   number.c     decimal numbers of a command line
  *   url.c        http://ADDRESS:PORT/PATH

@@ -107,15 +107,11 @@ int make_swap(struct area *area)
 
 int area_start(struct area *area)
 {
-    int code = device_connect(area);
+    int code = area->leg ? md_join(area) : device_connect(area);
 
-    if (code == OK) {
-        if (area->leg) {
-            code = md_join(area);
-        } else {
-            snprintf(area->device, sizeof area->device, "nbd%u", area->index);
-            code = !area->use ? make_swap(area) : area->blocks ? start_verification(area) : OK;
-        }
+    if (code == OK && !area->leg) {
+        snprintf(area->device, sizeof area->device, "nbd%u", area->index);
+        code = !area->use ? make_swap(area) : area->blocks ? start_verification(area) : OK;
         if (code != OK)
             device_disconnect(area->index);
     }
@@ -175,11 +171,12 @@ static int stop_swap(struct area *area)
     klogctl(CONSOLE_ON, NULL, 0);
     if (code != OK)
         return code;
-    if (area->cipher) {
+    if (area->cipher || area->index == NO_DEVICE)
         unlink(area->device); /* made by area_leave; the kernel does not remove it */
+    if (area->cipher)
         stop_encryption();
-    }
-    device_disconnect(area->index);
+    if (area->index != NO_DEVICE)
+        device_disconnect(area->index);
     return OK;
 }
 

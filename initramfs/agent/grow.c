@@ -12,6 +12,7 @@
 #include "area.h"
 #include "hold.h"
 #include "http.h"
+#include "mirror.h"
 #include "need.h"
 #include "report.h"
 #include "say.h"
@@ -20,6 +21,25 @@
 #include "types.h"
 
 #include <string.h>
+
+#define LEASE_TRIES 3 /* to end it, although swap is short */
+
+/* Attach the area on two servers, or not at all. Each try begins with the first two. Return an exit code. */
+static int attach_mirror(struct area *legs, int silent)
+{
+    static struct area given[LEGS];
+    int code;
+
+    if (!given->number)
+        memcpy(given, legs, sizeof given);
+    memcpy(legs, given, sizeof given);
+    hush(silent);
+    code = mirror_open(legs);
+    if (code == OK)
+        code = mirror_start(legs);
+    hush(-silent);
+    return code;
+}
 
 /* Attach the area on the first server that answers and has room. The one that had it last comes first:
  * most likely it answers. Of all refusals only the last one is told. Return an exit code. */
@@ -46,13 +66,22 @@ static int attach(struct area *area)
     return code;
 }
 
-/* End the lease, so that the server frees the pages. Return an exit code. */
-static int end_lease(struct area *area)
+/* End the leases that the area or its legs have, so that the servers free the pages. Return an exit code. */
+static int end_leases(struct area *areas)
 {
     char answer[512];
-    int code = http_ask("DELETE", &area->lease, answer, sizeof answer);
+    int result = OK;
 
-    return code != OK || strncmp(answer, "ended", 5) == 0 ? code : REFUSED;
+    for (int at = 0; at <= areas->mirror; at++) {
+        if (!areas[at].export.size)
+            continue;
+        if (http_ask("DELETE", &areas[at].lease, answer, sizeof answer) == OK &&
+            strncmp(answer, "ended", 5) == 0)
+            areas[at].export.size = 0;
+        else
+            result = REFUSED;
+    }
+    return result;
 }
 
 static void note_refusal(const struct area *area)
@@ -63,22 +92,22 @@ static void note_refusal(const struct area *area)
 
 void stand_by(struct area *area)
 {
+    struct area *areas = area;
     int told = 0; /* a refusal is reported once */
 
     for (;;) {
         uint64_t total, unused, left;
         int64_t begin;
-        int code;
+        int code, tries = areas->mirror ? LEASE_TRIES : 0;
 
         wait_for_need(area);
         begin = now_ms();
         read_swap(&total, &unused);
-        code = attach(area);
+        code = areas->mirror ? attach_mirror(areas, told) : attach(area);
         if (code != OK) {
             if (!told)
                 note_refusal(area);
             told = 1;
-            pause_for(code == CANNOT_CONNECT ? LONGEST_PAUSE_MS : REFUSED_PAUSE_MS);
         } else {
             double seconds = (double)(now_ms() - begin) / 1000;
 
@@ -86,6 +115,13 @@ void stand_by(struct area *area)
             read_swap(&total, &left);
             left = left > area->export.size ? left - area->export.size : 0;
             status_set(area, ATTACHED, "");
+            if (areas->mirror) {
+                area = mirror_divide(areas);
+                if (area->leg) {
+                    status_open(area, ATTACHED);
+                    hold(area);
+                }
+            }
             complain(OK, "/dev/%s, area %u, attached after %.2f s", area->device, area->number,
                      seconds);
             report("agent:grown",
@@ -96,13 +132,23 @@ void stand_by(struct area *area)
                    area->device, area->number, (unsigned long long)area->export.size, seconds,
                    (unsigned long long)unused, (unsigned long long)left);
             hold(area);
+            if (areas->mirror) {
+                mirror_end(areas);
+                status_close(&areas[1]);
+                status_close(area);
+                area = areas;
+                status_open(area, STANDBY);
+            }
             status_set(area, STANDBY, "");
             complain(OK, "/dev/%s, area %u, is not needed any more", area->device, area->number);
             report("agent:returned", "area %u is not needed any more\ndevice=/dev/%s\narea=%u",
                    area->number, area->device, area->number);
         }
-        /* A failure needs no report: a later lease ends this one. */
-        while (!is_needed(area) && end_lease(area) != OK)
+        /* A failure needs no report: a later lease ends this one. A leg alone takes room from others, and
+         * its connections have ended in a moment. */
+        while ((tries-- > 0 || !is_needed(area)) && end_leases(areas) != OK)
             pause_for(LONGEST_PAUSE_MS);
+        if (code != OK)
+            pause_for(code == CANNOT_CONNECT ? LONGEST_PAUSE_MS : REFUSED_PAUSE_MS);
     }
 }

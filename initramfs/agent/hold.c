@@ -88,9 +88,10 @@ static enum watched watch(struct area *area, int64_t settles, char *why, size_t 
 {
     struct pollfd waits[MAX_CONNECTIONS + 2];
     unsigned count = area->connections;
+    int may_leave = area->number > 1 && !area->leg;
 
     for (;;) {
-        int64_t look = area->number > 1 ? now_ms() + LOOK_MS : md_look(area);
+        int64_t look = may_leave ? now_ms() + LOOK_MS : md_look(area);
 
         if (settles < look)
             look = settles;
@@ -100,7 +101,7 @@ static enum watched watch(struct area *area, int64_t settles, char *why, size_t 
         if (!await(waits, count + 1, look)) {
             if (now_ms() >= settles)
                 return SETTLED;
-            if (area->number > 1)
+            if (may_leave)
                 leave_if_idle(area);
         } else if (waits[count].revents && area_stop(area) == OK) {
             return DETACHED;
@@ -358,7 +359,7 @@ void hold(struct area *area)
                area->device, area->target.host, area->connections, area->device, area->number,
                area->target.timeout, area->patience);
     for (;;) {
-        int same = 0, absent = area->index == NO_DEVICE;
+        int same = 0, absent = area->connections && area->index == NO_DEVICE;
         enum watched now = ENDED;
 
         if (absent)

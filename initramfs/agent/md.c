@@ -16,12 +16,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define MAKER "/sys/module/md_mod/parameters/new_array"
 #define NBD_MAJOR 43
 #define LOOK_MS 500       /* between two looks at a running copy */
 #define BIO_PAGES 2048    /* 8 MiB */
@@ -60,8 +62,11 @@ static struct {
     int missing;      /* the dropped leg, 1 or 2; 0: none */
     int lost[LEGS];   /* 1 while the leg has no server */
     const char *host[LEGS]; /* of each leg: only the missing one's changes */
+    uint32_t index[LEGS];   /* of each leg's NBD device, or NO_DEVICE */
+    int locked;             /* while a leg gets or loses its device: its process must not end then */
 } *shared;
 static int md;
+static int maker; /* makes a device of the name that is written to it */
 
 static int control(unsigned long request, const void *argument, const char *what)
 {
@@ -76,13 +81,30 @@ static const void *device_of(const struct area *leg)
     return (const void *)(uintptr_t)(NBD_MAJOR << 8 | leg->index);
 }
 
-static int add_leg(struct area *leg)
+static void disconnect(const struct area *leg)
+{
+    uint32_t *index = &shared->index[leg->leg - 1];
+
+    if (*index != NO_DEVICE)
+        device_disconnect(*index);
+    *index = NO_DEVICE;
+}
+
+/* Add a leg to an array that begins, or in place of a dropped leg: then md copies all pages. */
+static int add_leg(struct area *leg, int begins)
 {
     struct disk disk = {leg->leg - 1, NBD_MAJOR, 0, leg->leg - 1, ACTIVE_IN_SYNC};
     int code = device_connect(leg);
 
+    if (code != OK)
+        return code;
+    shared->index[leg->leg - 1] = leg->index;
     disk.minor = (int)leg->index;
-    return code == OK ? control(ADD_NEW_DISK, &disk, "adding a leg") : code;
+    code = begins ? control(ADD_NEW_DISK, &disk, "adding a leg")
+                  : control(HOT_ADD_DISK, device_of(leg), "adding the leg again");
+    if (code != OK)
+        disconnect(leg);
+    return code;
 }
 
 static int assemble(struct area *legs, uint64_t size)
@@ -93,7 +115,7 @@ static int assemble(struct area *legs, uint64_t size)
 
     for (int at = 0; at < LEGS && code == OK; at++) {
         if (legs[at].export.size)
-            code = add_leg(&legs[at]);
+            code = add_leg(&legs[at], 1);
         else
             shared->missing = legs[at].leg;
     }
@@ -116,7 +138,7 @@ static void make_bios(void)
 {
     static char zeros[PAGE];
     uint64_t range[2] = {0, BIO_PAGES * PAGE};
-    int fd = open(MD_DEVICE, O_RDWR | O_CLOEXEC);
+    int fd = open("md0", O_RDWR | O_CLOEXEC);
 
     for (unsigned at = 0; at < BIO_PAGES; at++)
         pwrite(fd, zeros, PAGE, (off_t)at * PAGE);
@@ -128,31 +150,79 @@ static void make_bios(void)
     close(fd);
 }
 
+void md_lock(void)
+{
+    while (__atomic_exchange_n(&shared->locked, 1, __ATOMIC_SEQ_CST))
+        wait_until(now_ms() + RETRY_MS);
+}
+
+static void unlock(void)
+{
+    __atomic_store_n(&shared->locked, 0, __ATOMIC_SEQ_CST);
+}
+
+/* Repeat a request while md still uses what it is to release. Return an exit code. */
+static int release(unsigned long request, const void *argument, const char *what)
+{
+    int64_t until = now_ms() + DROP_MS;
+
+    while (ioctl(md, request, argument) < 0 && errno != ENXIO) {
+        if (now_ms() >= until)
+            return complain(KERNEL_REFUSED, "mirror: md does not release %s", what);
+        wait_until(now_ms() + RETRY_MS);
+    }
+    return OK;
+}
+
+/* The legs are disconnected first: md may copy to one whose server is lost. Since Linux 6.9 a device that
+ * was stopped is not used again: it goes when it is closed, and md_start makes another one. */
+void md_stop(void)
+{
+    struct area leg = {0};
+
+    for (leg.leg = 1; leg.leg <= LEGS; leg.leg++)
+        disconnect(&leg);
+    release(STOP_ARRAY, NULL, "the legs");
+    close(md);
+}
+
+int md_open(void)
+{
+    shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    maker = open(MAKER, O_WRONLY | O_CLOEXEC);
+    if (shared == MAP_FAILED || maker < 0)
+        return complain(KERNEL_REFUSED, "mirror: " MAKER ": %s", strerror(errno));
+    return OK;
+}
+
 int md_start(struct area *legs, uint64_t size)
 {
-    int code;
+    char name[8];
+    int length = snprintf(name, sizeof name, MD_DEVICE, legs->number - 1);
+    int code = shared ? OK : md_open();
 
-    md = open(MD_DEVICE, O_RDWR | O_CLOEXEC);
+    if (code != OK)
+        return code;
+    write(maker, name, (size_t)length); /* fails if the device is there */
+    md = open(name, O_RDWR | O_CLOEXEC);
     if (md < 0)
-        return complain(KERNEL_REFUSED, "mirror: /dev/" MD_DEVICE ": %s", strerror(errno));
-    shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
-        return complain(KERNEL_REFUSED, "mirror: no memory");
-    for (int at = 0; at < LEGS; at++)
+        return complain(KERNEL_REFUSED, "mirror: /dev/%s: %s", name, strerror(errno));
+    memset(shared, 0, sizeof *shared);
+    for (int at = 0; at < LEGS; at++) {
         shared->host[at] = legs[at].target.host;
+        shared->index[at] = NO_DEVICE;
+    }
     code = assemble(legs, size);
-    if (code == OK)
+    if (code != OK)
+        md_stop();
+    else if (legs->number == 1) /* all arrays share them */
         make_bios();
     return code;
 }
 
-void md_stop(const struct area *legs)
+const char *md_host(const struct area *leg)
 {
-    for (int at = 0; at < LEGS; at++) {
-        ioctl(md, STOP_ARRAY);
-        if (legs[at].index != NO_DEVICE)
-            device_disconnect(legs[at].index);
-    }
+    return shared->host[leg->leg - 1];
 }
 
 /* Two legs on one server would be one: their leases have the same name. */
@@ -192,23 +262,28 @@ int md_is_whole(const struct area *leg)
 
 int md_drop(const struct area *leg)
 {
-    int64_t until = now_ms() + DROP_MS;
+    int code;
 
+    md_lock();
     /* Mark the leg as faulty first, or md would try to repair the sectors that fail now. */
-    if (ioctl(md, SET_DISK_FAULTY, device_of(leg)) < 0 && errno != ENODEV)
-        return complain(KERNEL_REFUSED, "mirror: dropping a leg: %s", strerror(errno));
-    device_disconnect(leg->index);
-    while (ioctl(md, HOT_REMOVE_DISK, device_of(leg)) < 0 && errno != ENXIO) {
-        if (now_ms() >= until)
-            return complain(KERNEL_REFUSED, "mirror: md does not release the dropped leg");
-        wait_until(now_ms() + RETRY_MS);
+    if (ioctl(md, SET_DISK_FAULTY, device_of(leg)) < 0 && errno != ENODEV) {
+        code = complain(KERNEL_REFUSED, "mirror: dropping a leg: %s", strerror(errno));
+    } else {
+        disconnect(leg);
+        code = release(HOT_REMOVE_DISK, device_of(leg), "the dropped leg");
     }
-    return OK;
+    unlock();
+    return code;
 }
 
-int md_join(const struct area *leg)
+int md_join(struct area *leg)
 {
-    return control(HOT_ADD_DISK, device_of(leg), "adding the leg again");
+    int code;
+
+    md_lock();
+    code = add_leg(leg, 0);
+    unlock();
+    return code;
 }
 
 int64_t md_look(const struct area *leg)

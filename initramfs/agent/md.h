@@ -4,16 +4,25 @@
 
 #include <stdint.h>
 
-#define MD_DEVICE "md0"
+#define MD_DEVICE "md%u" /* area 1 has md0 */
 
 struct area;
 
-/* Connect the legs that have an export, and make an array of `size` bytes of them. Return an exit
- * code; after a failure call md_stop. */
+/* Open what an array needs. Return an exit code. */
+int md_open(void);
+
+/* Connect the legs that have an export, and make an array of `size` bytes of them. Return OK, or
+ * an exit code with everything undone. */
 int md_start(struct area *legs, uint64_t size);
 
-/* Stop the array and disconnect its legs. */
-void md_stop(const struct area *legs);
+/* Wait until no leg is getting or losing its device, and keep it so. */
+void md_lock(void);
+
+/* Disconnect the legs and stop the array. */
+void md_stop(void);
+
+/* Return the server of a leg, which its own process may have changed. */
+const char *md_host(const struct area *leg);
 
 /* Return the next of the mirror's servers for a leg that is dropped or not there yet, and note it as the
  * leg's. It is not the other leg's. Return NULL if the area is no leg. */
@@ -34,8 +43,9 @@ int md_is_whole(const struct area *leg);
  * leg go on with the other one. Return an exit code. */
 int md_drop(const struct area *leg);
 
-/* Add a leg's new device to the array; md begins to copy. Return an exit code. */
-int md_join(const struct area *leg);
+/* Give a leg's new connections to the kernel and the device to the array; md begins to copy. Return OK,
+ * or an exit code with everything undone. */
+int md_join(struct area *leg);
 
 /* Report the end of the copy. Return the time of the next call, FOREVER if the area is no leg or
  * nothing is being copied. */

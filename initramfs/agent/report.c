@@ -37,6 +37,7 @@ static struct report queue[QUEUED];
 static unsigned oldest, queued;
 static int fd = -1; /* of the report that is being sent */
 static int sent;
+static uint64_t random_state;
 static int64_t next_step; /* the time to give this report up, or to send the next one */
 
 int64_t now_ms(void)
@@ -89,6 +90,13 @@ void report(const char *stage, const char *format, ...)
     va_end(arguments);
     fresh->made = now_ms();
     queued++;
+}
+
+void forget_reports(void)
+{
+    while (queued)
+        finish(1);
+    random_state = 0; /* or both legs of a mirror would come in the same instants */
 }
 
 void report_figures(const char *text)
@@ -177,8 +185,6 @@ int await(struct pollfd *waits, unsigned count, int64_t until)
 /* xorshift64 */
 unsigned chance(unsigned below)
 {
-    static uint64_t random_state;
-
     if (!random_state) {
         memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
         random_state = (random_state ^ (uint64_t)getpid()) | 1; /* AT_RANDOM is the same in both legs */

@@ -27,6 +27,9 @@ void pause_for(unsigned length);
 /* Send reports to `url`/STAGE from now on. Return an exit code. */
 int report_to(const char *url);
 
+/* Forget the reports that wait: in a child they are its parent's. */
+void forget_reports(void);
+
 /* Queue a report: a line for people, then key=value lines. Never waits and never fails. */
 void report(const char *stage, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -47,6 +47,13 @@ void check_kernel(void)
         complain(OK, "Linux before 5.14: no backend identifier, new connections go unchecked");
 }
 
+void keep_in_ram(void)
+{
+    touch_stack();
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+        complain(OK, "mlockall: %s", strerror(errno));
+}
+
 void settle(char *name)
 {
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -55,9 +62,7 @@ void settle(char *name)
         complain(OK, "oom_score_adj: %s", strerror(errno));
     if (fd >= 0)
         close(fd);
-    touch_stack();
-    if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
-        complain(OK, "mlockall: %s", strerror(errno));
+    keep_in_ram();
     /* The kernel's allocations for the agent must not wait for swap, which may wait for the agent. */
     if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
         complain(OK, "PR_SET_IO_FLUSHER (Linux 5.6): %s", strerror(errno));

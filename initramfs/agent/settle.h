@@ -6,6 +6,9 @@
  * thing that the kernel does not grant, and go on. */
 void settle(char *name);
 
+/* Lock the memory of this process: a child inherits all of `settle` but that. */
+void keep_in_ram(void);
+
 /* Complain about each thing that this kernel lacks for network block devices. */
 void check_kernel(void);
 

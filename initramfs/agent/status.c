@@ -18,7 +18,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef STATUS_FILE /* tests have one of their own */
 #define STATUS_FILE "/run/agent.status"
+#endif
 #define AGENTS 8 /* the most that are shown */
 
 struct status {
@@ -55,12 +57,12 @@ static void describe(const struct area *area)
     status->size = area->export.size;
 }
 
-/* Return the area's page in the file. Further areas have the last pages. Device numbers differ, but a
- * leg of a mirror may not have a device yet. */
+/* Return the area's page in the file. Further areas have the last pages, and the second legs of their
+ * mirrors those before. Device numbers differ, but a leg of a mirror may not have a device yet. */
 static unsigned place_of(const struct area *area)
 {
     if (area->number > 1)
-        return AGENTS + 1 - area->number;
+        return area->leg == LEGS ? area->number : AGENTS + 1 - area->number;
     return area->leg ? (unsigned)area->leg - 1 : area->index % AGENTS;
 }
 
@@ -79,13 +81,22 @@ void status_watch(void)
 
 void status_open(const struct area *area, enum state state)
 {
-    status_watch();
+    if (!all)
+        status_watch();
     if (all)
         status = &all[place_of(area)].status;
     status->state = state;
     status->pid = getpid();
     status->since = now_ms();
     describe(area);
+}
+
+void status_close(const struct area *area)
+{
+    struct status *other = all ? &all[place_of(area)].status : &nobody;
+
+    other->pid = 0;
+    other->sequence &= ~1u; /* it may have been killed while it wrote */
 }
 
 int status_in_use(unsigned number)

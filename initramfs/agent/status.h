@@ -9,6 +9,9 @@ enum state { ATTACHED, LOST, FAILED, STANDBY };
 /* Begin to show `area` to `agent status`. */
 void status_open(const struct area *area, enum state state);
 
+/* Show `area`, whose process has ended, no longer. */
+void status_close(const struct area *area);
+
 /* Return whether area `number` is attached, even if its server is lost now. */
 int status_in_use(unsigned number);
 

@@ -1,5 +1,6 @@
-/* printf's family, in place of the C library's. The C library prints floating point of every kind:
- * that code would be a sixth of the agent on a 64-bit x86, and more where it is emulated.
+/* printf's family and strstr, in place of the C library's. The C library prints floating point of every
+ * kind: that code would be a sixth of the agent on a 64-bit x86, and more where it is emulated. Its strstr
+ * is made for long texts, and takes 1.5 KB.
  *
  * Conversions: %s %.*s %d %u %x %f. Numbers take `l`, `ll` or `z`, leading zeros (%02d) and up to nine
  * decimals (%.2f).
@@ -7,6 +8,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define PIECE 512 /* bytes of one write: a message to the kernel's log is one */
@@ -155,4 +157,12 @@ int dprintf(int fd, const char *format, ...)
     va_end(arguments);
     flush(&output);
     return output.total;
+}
+
+char *strstr(const char *text, const char *wanted)
+{
+    for (size_t length = strlen(wanted); strncmp(text, wanted, length) != 0; text++)
+        if (!*text)
+            return NULL;
+    return (char *)text;
 }

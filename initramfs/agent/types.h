@@ -54,7 +54,7 @@ enum { FOR_SWAP, FOR_ROOT, FOR_KEEPING };
 struct area {
     struct target target;
     struct export export;
-    unsigned connections;
+    unsigned connections; /* 0: a mirror, whose legs have them */
     unsigned patience; /* seconds until the kernel fails requests to a lost server */
     /* The servers that may have the pages: each ends with a zero byte. Two have those of a mirror. */
     const char *hosts, *hosts_end;
@@ -67,6 +67,7 @@ struct area {
     const char *hash;   /* at the top of its hash tree */
     int cipher;      /* that encrypts it (crypt.h), as a number; 0: none */
     int keeps;       /* freed pages: the agent turns discards off */
+    int mirror;      /* a further area is on two servers */
     int waits;       /* for the word `attach` on its standard input */
     unsigned number; /* 1 is attached from the start; higher numbers follow when swap is short */
     int leaving;     /* a pipe that hangs up when the running swapoff(2) ends; -1: none runs */

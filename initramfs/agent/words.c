@@ -39,6 +39,7 @@ static const struct key {
     {"patience", NUMBER, RESIDENT, 1, offsetof(struct area, patience), 1, 1000000, {0}},
     {"encrypt", CHOICE, RESIDENT, 0, offsetof(struct area, cipher), 0, 0, {"no", "aes", "adiantum"}},
     {"discard", CHOICE, RESIDENT, 0, offsetof(struct area, keeps), 0, 0, {"yes", "no"}},
+    {"mirror", CHOICE, FOR_STANDBY, 0, offsetof(struct area, mirror), 0, 0, {"no", "yes"}},
     {"use", CHOICE, FOR_ATTACH, 0, offsetof(struct area, use), 0, 0, {"swap", "root", "keep"}},
     {"layout", CHOICE, FOR_ATTACH, 0, offsetof(struct area, either), 0, 0, {"mirror", "any"}},
     {"verify", TEXT, FOR_ATTACH, 0, offsetof(struct area, verify), 0, 0, {0}},

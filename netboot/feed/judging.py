@@ -15,6 +15,8 @@ POWEROFF_SECONDS, REBOOT_SECONDS = 150.0, 300.0  # for which an order explains t
 SETTLE_SECONDS = 5.0  # in which a packet of a PC that is off may still arrive
 SHORT_PERCENT = 10.0  # of the time in which some task waited for memory (PSI)
 KILLED_SECONDS = 60.0
+MAX_MIRRORS = 4  # areas of a PC; it may name any device
+WORST: tuple[Mirror, ...] = ("degraded", "resyncing", "whole")
 ALIVE: frozenset[State] = frozenset(("booting", "waiting", "running", "short"))
 
 
@@ -51,7 +53,7 @@ class Boot:
     cut: float | None = None  # when the last connection to its swap ended
     clean: bool = False  # it said that it goes
     elsewhere: bool = False  # another server of its pool has its swap, as it said
-    mirror: Mirror = ""  # as far as it told of a change
+    mirrors: dict[str, Mirror] = field(default_factory=dict)  # by device, of told changes
     over: float | None = None  # when it was judged to be off
     kills: int | None = None  # that its last report told
     killed: float = 0.0
@@ -63,9 +65,22 @@ class Boot:
         return boot_name(self.began) if self.began else ""
 
     @property
+    def mirror(self) -> Mirror:
+        """The worst state of its mirrors; empty if it told of no change."""
+        return min(self.mirrors.values(), key=WORST.index, default="")
+
+    @property
     def degraded(self) -> bool:
         """True if its mirror goes on with another server."""
         return self.mirror in ("degraded", "resyncing")
+
+    def note_mirror(self, device: str, state: Mirror) -> None:
+        """Note the state of the mirror on ``device``; empty if it is no more."""
+        known = device in self.mirrors or len(self.mirrors) < MAX_MIRRORS
+        if state and known:
+            self.mirrors[device] = state
+        elif not state:
+            self.mirrors.pop(device, None)
 
     @property
     def may_run_on(self) -> bool:

@@ -23,15 +23,18 @@ SAME_KERNEL_SECONDS = 10.0  # an init that started again tells of the same kerne
 
 # The ends of a lease's connections when a newer lease has them.
 REPLACED = ("its lease has ended", "replaced by newer connections of its seat")
-# What the agents of a mirror's two legs tell. An area without a mirror is renewed, too.
+# What the agents of a mirror's two legs tell. An area without a mirror is renewed, too. A further area
+# that was given back is no more.
 FRESH_LEG = "agent:renewed"
 MIRROR_CHANGES: dict[str, Mirror] = {
     "agent:degraded": "degraded",
     FRESH_LEG: "resyncing",
     "agent:resynced": "whole",
+    "agent:returned": "",
 }
 BACK = ("agent:reattached", FRESH_LEG)  # with the server, if that may be another one
 BACK_SECONDS = 5.0  # from an attachment until the agent tells of it
+MIRROR_ENDS = ("agent:resynced", "agent:returned")
 CLEAN = "disconnected by the client"  # netboot.pages.worker.connection: NBD_CMD_DISC
 ORDERS = ("reboot", "poweroff")
 QUESTIONS = ("DISCOVER", "REQUEST", "INFORM")
@@ -84,7 +87,8 @@ class Life:
             self._others.note(event, kind, is_step=step)
             return
         self._others.note(event, None, is_step=step)
-        if boot.over is None:
+        # The trouble of one mirror lasts although another one is whole.
+        if boot.over is None and not (boot.degraded and event.stage in MIRROR_ENDS):
             boot.troubles.note(event, kind, is_step=step)
 
     def take_report(self, report: Report, now: float) -> None:
@@ -287,8 +291,10 @@ class Life:
             boot = self._signed(when)
             if stage in BACK and "server" in event.data:
                 boot.elsewhere = self._went_elsewhere(boot, event)
-            if stage in MIRROR_CHANGES and (stage != FRESH_LEG or boot.degraded):
-                boot.mirror = MIRROR_CHANGES[stage]
+            device = str(event.data.get("device", ""))
+            lacks_one = boot.mirrors.get(device, "whole") != "whole"
+            if stage in MIRROR_CHANGES and (stage != FRESH_LEG or lacks_one):
+                boot.note_mirror(device, MIRROR_CHANGES[stage])
         if uptime is not None and self.boot is not None and self.boot.presumed:
             self.boot.began = self.boot.began or began
 

@@ -66,7 +66,7 @@ KINDS = {
     "pages:damaged": _kind("agent:renewed", grave=True),
     "agent:lost": _kind(f"pages:attach agent:degraded {_BACK}", grave=True),
     "agent:refused": _kind(f"agent:attached agent:grown {_BACK}"),
-    "agent:degraded": _kind("agent:resynced"),
+    "agent:degraded": _kind("agent:resynced agent:returned"),
     "address:unanswered": _kind("address:held"),
     "address:expired": _kind("address:held"),
     "address:refused": _kind("address:held"),

@@ -403,9 +403,10 @@ class Profile(Section):
         grown |= {("groups", key, "swap"): row.swap.grow for key, row in self.groups.items()}
         grown |= {("clients", key, "swap"): row.swap.grow for key, row in self.clients.items()}
         for path, areas in grown.items():
-            if areas and self.swap.layout != "spread":
+            if areas and self.swap.layout in ("stripe", "any"):
                 problem = f"cannot be combined with swap.layout {self.swap.layout}"
-                raise misplaced(f"{problem}; swap grows with the layout spread", *path, "grow")
+                remedy = "swap grows with the layouts spread and mirror"
+                raise misplaced(f"{problem}; {remedy}", *path, "grow")
 
     def _roots(self) -> dict[tuple[str, ...], Root]:
         """Return the roots that PCs of this room may have, by the keys that give them."""

@@ -91,7 +91,7 @@ ROOT = rules(
     (has("kind", _NAMED), may_have("image", {"anyOf": [{"type": "null"}, {"not": _PATH}]})),
 )
 _NO_IMAGE = {"not": has("root", _IMAGE)}
-_PARTED = has("swap", has("layout", {"enum": ["stripe", "mirror", "any"]}))
+_PARTED = has("swap", has("layout", {"enum": ["stripe", "any"]}))
 _NO_GROW = may_have("swap", may_have("grow", _ZERO))
 
 

@@ -310,7 +310,7 @@ class SeatSwap(Overridable):
     """
     grow: Annotated[int, values.integer(0, 3)] = 0
     """The number of further swap areas, each as large as `swap.size`, that a PC may add one by one
-    while it needs them. With `swap.servers` it needs `swap.layout: spread`. Default: 0.
+    while it needs them. With `swap.servers`, the layouts `spread` and `mirror` can do that. Default: 0.
     """
     ceiling: Ceiling = None  # bytes per second
     """The most that one PC may transfer to and from its swap, such as 20MiB/s; beyond that the

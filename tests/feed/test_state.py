@@ -637,6 +637,32 @@ def test_a_mirror_is_whole_until_its_seat_tells_otherwise() -> None:
     assert seat.room.mirrors() == {}
 
 
+def test_a_seat_with_further_areas_is_whole_when_each_of_its_mirrors_is() -> None:
+    seat = Played()
+    seat.boot()
+    seat.room.know(MAC, Known(mirrored=True))
+    seat.report(areas=((0, 1 << 30), (0, 1 << 30)))
+    for device in ("/dev/md0", "/dev/md1"):
+        seat.say("agent:degraded", "the mirror continues without 10.0.0.1:10809", device=device)
+    seat.say("agent:renewed", "after 61.03 s", device="/dev/md0")
+    seat.say("agent:resynced", "the mirror is complete again", device="/dev/md0")
+    assert (seat.mirror, seat.trouble) == ("degraded", "agent:degraded")
+    seat.say("agent:renewed", "after 63.03 s", device="/dev/md1")
+    assert seat.mirror == "resyncing"
+    seat.say("agent:returned", "area 2 is not needed any more", device="/dev/md1")
+    assert (seat.mirror, seat.trouble) == ("whole", "")
+
+
+def test_a_pc_that_names_many_mirrors_fills_no_memory() -> None:
+    boot = judging.Boot(BEGIN, judging.Phase.RUNNING, BEGIN)
+    for number in range(100):
+        boot.note_mirror(f"/dev/md{number}", "degraded")
+    assert len(boot.mirrors) == 4
+    boot.note_mirror("/dev/md99", "")
+    boot.note_mirror("/dev/md3", "")
+    assert sorted(boot.mirrors) == ["/dev/md0", "/dev/md1", "/dev/md2"]
+
+
 def test_a_mirror_of_before_the_servers_start_is_unknown_and_a_renewed_area_is_none() -> None:
     seat = Played()
     seat.room.know(MAC, Known(mirrored=True))

@@ -1,12 +1,15 @@
-"""A further area on one of several servers, with a played kernel, played figures and played servers.
+"""A further area on one of several servers, or on two as a mirror, with a played kernel, played figures and played servers.
 
 The need for swap comes and goes with letters on the standard input.
 """
 
 import http.server
+import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,7 @@ KERNEL = r"""
 #include "report.h"
 #include "say.h"
 #include "session.h"
+#include "status.h"
 #include "swap.h"
 #include "types.h"
 #include "words.h"
@@ -52,12 +56,23 @@ int swap_on(struct area *area) { (void)area; return OK; }
 int md_may_drop(const struct area *leg) { (void)leg; return 0; }
 int md_is_whole(const struct area *leg) { (void)leg; return 1; }
 int md_drop(const struct area *leg) { (void)leg; return OK; }
-int md_join(const struct area *leg) { (void)leg; return OK; }
+int md_join(struct area *leg) { (void)leg; return OK; }
 int64_t md_look(const struct area *leg) { (void)leg; return FOREVER; }
 void md_note(const struct area *leg, int lost) { (void)leg; (void)lost; }
 const char *md_next_host(const struct area *leg) { (void)leg; return NULL; }
-int md_start(struct area *legs, uint64_t size) { (void)legs; (void)size; return OK; }
-void md_stop(const struct area *legs) { (void)legs; }
+
+int md_start(struct area *legs, uint64_t size)
+{
+    (void)size;
+    for (uint32_t at = 0; at < LEGS; at++)
+        legs[at].index = at;
+    return OK;
+}
+
+void md_stop(void) {}
+void md_lock(void) {}
+int md_open(void) { return OK; }
+const char *md_host(const struct area *leg) { return leg->target.host; }
 int klogctl(int type, char *text, int length) { (void)type; (void)text; (void)length; return 0; }
 
 /* Read the letters that are there until the time `until`: n, swap is short; i, it is not. */
@@ -101,13 +116,16 @@ void leave_if_idle(struct area *area)
 
 int main(int count, char **words)
 {
-    static struct area areas[LEGS];
+    static struct area areas[LEGS + 1];
     int mirror;
 
-    (void)count;
+    if (count == 1)
+        return status_show();
     if (read_words(FOR_STANDBY, words + 1, areas, &mirror) != OK)
         return 1;
-    areas->target.trades = 0; /* for a key: these servers have none */
+    for (int at = 0; at < LEGS; at++)
+        areas[at].target.trades = 0; /* for a key: these servers have none */
+    status_open(areas, STANDBY);
     stand_by(areas);
 }
 """
@@ -156,8 +174,14 @@ class Pc:
     """
 
     def __init__(
-        self, program: Path, answers: tuple[Granted | Refused | None, ...], pages: tuple[int, ...]
+        self,
+        program: Path,
+        answers: tuple[Granted | Refused | None, ...],
+        pages: tuple[int, ...],
+        *,
+        mirror: bool = False,
     ) -> None:
+        self.program = program
         self.beacons = Beacons()
         self.leases: dict[int, Leases] = {}
         self.pages: dict[int, Pages] = {}
@@ -177,19 +201,26 @@ class Pc:
             "connections": 2,
             "timeout": 5,
             "patience": 600,
-        }
+        } | ({"mirror": "yes"} if mirror else {})
         self.process = subprocess.Popen(
             [program, *(f"{key}={value}" for key, value in line.items())],
             env={"NETBOOT_LEASE": f"{port}{LEASE}", "NETBOOT_BEACON": self.beacons.url},
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # with the processes of both legs
         )
 
     def type(self, letter: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(letter)
         self.process.stdin.flush()
+
+    def status(self) -> list[str]:
+        """Return what `agent status` prints for people."""
+        command = [self.program]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={})
+        return [line for line in done.stdout.splitlines() if " for " in line]
 
     def wait_for(self, stage: str, count: int = 1) -> str:
         beacons = self.beacons
@@ -198,7 +229,8 @@ class Pc:
 
     def end(self) -> str:
         """Return what was on the console."""
-        self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         _, console = self.process.communicate()
         self.beacons.server.shutdown()
         self.beacons.server.server_close()
@@ -215,7 +247,15 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "kernel.c").write_text(KERNEL)
     played = {"agent.c", "device.c", "md.c", "need.c", "swap.c"}
     sources = [source for source in SOURCES if source.name not in played]
-    options = [*WARNINGS, *SANITIZERS, "-I", str(SOURCES[0].parent), "-o", str(folder / "grow")]
+    options = [
+        *WARNINGS,
+        *SANITIZERS,
+        f'-DSTATUS_FILE="{folder}/status"',
+        "-I",
+        str(SOURCES[0].parent),
+        "-o",
+        str(folder / "grow"),
+    ]
     subprocess.run(["gcc", *options, str(folder / "kernel.c"), *sources], check=True)
     return folder / "grow"
 
@@ -224,8 +264,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(program: Path) -> Iterator[Callable[..., Pc]]:
     running: list[Pc] = []
 
-    def begin(*answers: Granted | Refused | None, pages: tuple[int, ...]) -> Pc:
-        running.append(Pc(program, answers, pages))
+    def begin(
+        *answers: Granted | Refused | None, pages: tuple[int, ...], mirror: bool = False
+    ) -> Pc:
+        program.with_name("status").unlink(missing_ok=True)
+        running.append(Pc(program, answers, pages, mirror=mirror))
         return running[-1]
 
     yield begin
@@ -270,4 +313,43 @@ def test_the_last_refusal_is_told_once_and_all_are_asked_again(start: Callable[.
     pc.leases[2].wait_for_question(3)
     assert pc.beacons.stages() == ["agent:refused"]
     assert len(pc.leases[0].heard) >= 3
+    pc.end()
+
+
+def test_a_further_mirror_is_on_two_servers_and_goes_with_both_its_legs(
+    start: Callable[..., Pc],
+) -> None:
+    pc = start(None, Granted(SIZE, "cafe"), Granted(SIZE, "beef"), pages=(1, 2), mirror=True)
+    pc.type("n")
+    pc.wait_for("agent:attached", 2)
+    servers = [text.split(",")[0] for told, text in pc.beacons.told if told == "agent:attached"]
+    assert sorted(servers) == [f"holds /dev/md1 of {host}" for host in HOSTS[1:]]
+    assert pc.beacons.stages().count("agent:grown") == 1
+    # The third server has the first leg, because the first one is away.
+    ports = {number: pages.port for number, pages in pc.pages.items()}
+    shown = [line.rsplit(" ", 1)[1] for line in pc.status()]
+    assert shown == [f"{HOSTS[1]}:{ports[1]}", f"{HOSTS[2]}:{ports[2]}"]
+    pc.type("i")
+    pc.wait_for("agent:returned")
+    for number in (1, 2):
+        pc.leases[number].wait_for_question(2)
+        assert pc.leases[number].heard == [f"GET {LEASE}", f"DELETE {LEASE}"]
+    assert [line.split(" for ")[0] for line in pc.status()] == ["a further area stands by"]
+    pc.type("n")
+    pc.wait_for("agent:attached", 4)
+    assert pc.beacons.stages().count("agent:attached") == 4, "no process has its parent's reports"
+    assert "refused" not in " ".join(pc.beacons.stages())
+    pc.end()
+
+
+def test_a_mirror_that_one_server_refuses_is_no_area_and_the_other_gets_its_lease_back(
+    start: Callable[..., Pc],
+) -> None:
+    pc = start(Granted(SIZE, "cafe"), FULL, pages=(0,), mirror=True)
+    pc.type("n")
+    assert pc.wait_for("agent:refused").startswith(f"area 2: no lease: {FULL.reason}")
+    pc.leases[0].wait_for_question(4)
+    assert pc.leases[0].heard[:4] == [f"GET {LEASE}", f"DELETE {LEASE}"] * 2
+    assert set(pc.leases[1].heard) == {f"GET {LEASE}"}
+    assert pc.beacons.stages() == ["agent:refused"], "told once"
     pc.end()

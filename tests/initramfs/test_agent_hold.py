@@ -105,12 +105,15 @@ int md_may_drop(const struct area *leg)
 
 int md_is_whole(const struct area *leg) { return missing != leg->leg; }
 int md_drop(const struct area *leg) { (void)leg; dprintf(1, "dropped\n"); return OK; }
-int md_join(const struct area *leg) { (void)leg; dprintf(1, "joined\n"); return OK; }
+int md_join(struct area *leg) { (void)leg; dprintf(1, "joined\n"); return OK; }
 int64_t md_look(const struct area *leg) { (void)leg; return FOREVER; }
 void md_note(const struct area *leg, int lost) { (void)leg; dprintf(1, "note %d\n", lost); }
 const char *md_next_host(const struct area *leg) { return leg->leg ? further_host : NULL; }
 int md_start(struct area *legs, uint64_t size) { (void)legs; (void)size; return OK; }
-void md_stop(const struct area *legs) { (void)legs; }
+void md_stop(void) {}
+void md_lock(void) {}
+int md_open(void) { return OK; }
+const char *md_host(const struct area *leg) { return leg->target.host; }
 
 int klogctl(int type, char *text, int length) { (void)type; (void)text; (void)length; return 0; }
 

@@ -213,7 +213,7 @@ MISTAKES = [
         ),
         (
             "f:5: key 'groups.a.swap.grow': cannot be combined with swap.layout stripe; "
-            "swap grows with the layout spread"
+            "swap grows with the layouts spread and mirror"
         ),
     ),
     (
@@ -260,7 +260,7 @@ MISTAKES = [
         "swap: {store: 'rbd:a', servers: [10.0.0.1, 10.0.0.2], layout: any, grow: 1}",
         (
             "f:1: key 'swap.grow': cannot be combined with swap.layout any; "
-            "swap grows with the layout spread"
+            "swap grows with the layouts spread and mirror"
         ),
     ),
     (

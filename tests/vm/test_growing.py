@@ -56,3 +56,28 @@ def test_a_further_area_is_on_the_other_server_if_the_first_one_is_full(
     attached = [each["message"] for each in stages if each["stage"] == "agent:attached"]
     servers = {message.split(",")[0].rsplit(" ", 1)[1] for message in attached}
     assert len(attached) == len(servers) == 2, attached
+
+
+@pytest.mark.nightly
+def test_a_mirror_grows_and_each_of_its_areas_outlives_a_server(
+    images: Path, tmp_path: Path
+) -> None:
+    _, report = report_of("tests.vm.mirror_growing", tmp_path, images)
+    assert report["failure"] == "", report
+    found: dict[str, list[dict[str, Any]]] = {}
+    for event in report["events"]:
+        found.setdefault(event["stage"], []).append(event["data"])
+    (grown,) = found["agent:grown"]
+    assert (grown["device"], grown["size"]) == ("/dev/md1", AREA_BYTES)
+    assert grown["left"] > 0, "in time"
+    # The second server was away first, and came back while pages were read.
+    for stage in ("agent:degraded", "agent:resynced"):
+        devices = [each["device"] for each in found[stage]]
+        assert sorted(devices[:2]) == ["/dev/md0", "/dev/md1"], stage
+    assert len(found["agent:degraded"]) == 4, "then the first one"
+    (verified,) = found["load:verified"]
+    assert verified["wrong"] == 0
+    (returned,) = found["agent:returned"]
+    assert returned["device"] == "/dev/md1"
+    assert report["stored"]["full"] > AREA_BYTES
+    assert report["stored"]["empty"] < AREA_BYTES
