@@ -27,6 +27,7 @@ from netboot.pages.worker.desk import LOOK_SECONDS, Desk
 from netboot.pages.worker.exchange import Buffers
 from netboot.pages.worker.governor import QUANTUM_BYTES
 from netboot.pages.worker.link import Link
+from netboot.pages.worker.lookout import Lookout
 from netboot.pages.worker.orders import Orders
 from netboot.pages.worker.tasks import Task
 from netboot.pages.worker.watch import Watch
@@ -44,6 +45,7 @@ class Worker:
         self._epoll = select.epoll()
         self._link = Link(self._epoll, control_socket, meeting, lambda: self._orders.drift())
         self._link.report({"event": "ready", "ping": True})
+        self._lookout = Lookout(self._epoll)
         self._desk = Desk()
         self._epoll.register(self._desk.descriptor, select.EPOLLIN)
         self._watch = Watch(self._epoll)
@@ -64,9 +66,10 @@ class Worker:
     def run(self) -> None:
         """Serve until the control plane orders a stop, or is gone and no client is left."""
         connections, orders, reports = self._connections, self._orders, self._reports
+        lone: int | None = None
         while not orders.ended:
             waiting, goes_on = [], True
-            for descriptor, _ in self._epoll.poll(self._patience()):
+            for descriptor, _ in self._lookout.events(self._patience(), lone):
                 connection = connections.get(descriptor)
                 if connection is not None:
                     waiting.append(connection)
@@ -80,10 +83,11 @@ class Worker:
                 waiting += [each for each in self._arrived.values() if each not in waiting]
             # An order may have fenced a connection that was ready in the same poll.
             waiting = [each for each in waiting if each.may_go]
+            lone = waiting[0].sock.fileno() if len(waiting) == 1 else None
             if connections.shared:
                 self._share(waiting)
             else:
-                alone = len(waiting) == 1
+                alone = lone is not None
                 for connection in waiting:
                     if alone or not connection.closed:
                         self._turn(connection, TURN_BYTES, alone=alone)
