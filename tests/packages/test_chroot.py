@@ -1,7 +1,8 @@
 """The Debian package in a clean system of each release: built, installed, serving, purged.
 
-There is no systemd as process 1. So the commands of the units run by hand, as their users and with
+First without systemd as process 1: the commands of the units run by hand, as their users and with
 their capabilities, and the images' unit on a file system that is read-only where the unit has it so.
+Then with systemd, in namespaces: the units start, and an upgrade lets the server run.
 """
 
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from netboot.deploy import layout, packaged
 from netboot.profile.starting import FOLDER
+from tests.support.booted import booted
 from tests.support.confined import settings
 from tools import chroots
 from tools.deb.__main__ import build
@@ -74,6 +76,25 @@ netboot doctor --wait 120
 kill $panel $server
 wait $server
 """
+UPGRADE = f"""
+{ROOM}
+systemctl enable --now netboot
+netboot doctor --wait 120
+before=$(systemctl show -P MainPID netboot)
+dpkg -i /netboot-classroom_*.deb
+test "$(systemctl show -P MainPID netboot)" = "$before"
+netboot doctor --wait 120
+systemctl is-active netboot
+systemctl is-active netboot-panel
+echo nonsense: 1 >>{layout.PROFILE}
+systemctl reload netboot
+for try in $(seq 120); do journalctl -u netboot | grep -q 'not upgraded: ' && break; sleep 1; done
+sed -i /nonsense/d {layout.PROFILE}
+netboot doctor --wait 120
+test "$(systemctl show -P MainPID netboot)" = "$before"
+systemctl disable --now netboot netboot-panel
+! systemctl is-active netboot netboot-panel
+"""
 LEFT = "find / -xdev -path /build -prune -o -iname '*netboot*' -print | grep -v '^/netboot-classroom.*deb$'"
 
 
@@ -130,6 +151,8 @@ def test_the_package_is_installed_serves_and_is_purged(release: str, tmp_path: P
         (root / str(layout.PROFILE).lstrip("/")).write_text(PROFILE)
         machine.run(BUILD_IMAGES)
         machine.run(SERVE, network=False)
+        with booted(root, tmp_path / "console") as inside:
+            inside.run(UPGRADE)
         machine.run(f"cd /; {install} --reinstall; cat {layout.PROFILE} | grep lan0")
 
         machine.run(f"{APT} purge netboot-classroom")
