@@ -1,7 +1,7 @@
 """Signed loaders that the operator has: iPXE's own shim, and the iPXE that it starts. Pure.
 
 The iPXE project's shim (https://github.com/ipxe/shim) finds the name of iPXE by its own: it leaves out
-the part about the shim, so snponly-shimx64.efi starts snponly.efi beside it. iPXE then runs the script
+the part about the shim, so snponly-shim.efi starts snponly.efi beside it. iPXE then runs the script
 autoexec.ipxe of the folder that it came from, which is made here.
 """
 
@@ -17,8 +17,12 @@ _SHIM = re.compile(r"([\w.]+)-shim(?:x64)?\.efi")
 
 
 def shim_of(names: Collection[str]) -> str:
-    """Return the shim among the files of a folder that has its iPXE beside it; empty if there is none."""
-    found = {match[1]: name for name in names if (match := _SHIM.fullmatch(name))}
+    """Return the shim among the files of a folder that has its iPXE beside it; empty if there is none.
+
+    Of two for the same iPXE it is the one with x64 in its name: that of the shim's own releases, which
+    the operator has added to those of iPXE's archive.
+    """
+    found = {match[1]: name for name in sorted(names) if (match := _SHIM.fullmatch(name))}
     whole = sorted(each for each in found if f"{each}.efi" in names)
     return found[FIRST if FIRST in whole else whole[0]] if whole else ""
 

@@ -178,13 +178,14 @@ def _check_loader_files(key: str, folder: Path) -> None:
     from netboot.boot.given import shim_of
 
     check_folder(key, folder)
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())  # no dead links
     if not shim_of(names):
         found = ", ".join(names[:8]) or "nothing"
         raise OperatorError(
-            f"{key}: expected iPXE's shim and its iPXE in {folder}, such as snponly-shimx64.efi and "
+            f"{key}: expected iPXE's shim and its iPXE in {folder}, such as snponly-shim.efi and "
             f"snponly.efi; found {found}",
-            hint="unpack them from https://github.com/ipxe/ipxe/releases (x86_64-sb)",
+            hint="unpack all of ipxeboot/x86_64-sb of ipxeboot.tar.gz there, from "
+            "https://github.com/ipxe/ipxe/releases",
         )
 
 

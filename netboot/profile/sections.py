@@ -203,7 +203,7 @@ class Boot(SeatBoot):
 
     loader_files: Folder | None = None
     """A folder with signed loaders of your own for Secure Boot: iPXE's shim and its iPXE, such as
-    snponly-shimx64.efi and snponly.efi. All UEFI PCs of 64 bits (x86) get them first. Without this
+    snponly-shim.efi and snponly.efi. All UEFI PCs of 64 bits (x86) get them first. Without this
     key they get Debian's iPXE first, which is not signed.
     """
     raspberry_pi: Folder | None = None

@@ -56,7 +56,7 @@ class BootFiles:
         folder, name = self.profile.boot.loader_files, ""
         if folder is not None:
             with contextlib.suppress(OSError):  # told before the start (netboot.cli.checks)
-                name = shim_of([path.name for path in Path(folder).iterdir()])
+                name = shim_of([path.name for path in Path(folder).iterdir() if path.is_file()])
         self.given = name and f"{GIVEN_FOLDER}{name}"
 
     def path(self, name: str, server: IPv4Address | None = None) -> Path | None:

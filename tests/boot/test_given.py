@@ -29,6 +29,7 @@ SHIM = "loader/snponly-shimx64.efi"
         (["ipxe-shimx64.efi", "ipxe.efi", "README"], "ipxe-shimx64.efi"),
         (["ipxe-shim.efi", "ipxe.efi", "snponly-shim.efi", "snponly.efi"], "snponly-shim.efi"),
         (["snponly-shim.efi", "ipxe-shim.efi", "ipxe.efi"], "ipxe-shim.efi"),
+        (["snponly-shimx64.efi", "snponly-shim.efi", "snponly.efi"], "snponly-shimx64.efi"),
         (["ipxe-shimaa64.efi", "ipxe.efi"], ""),
         (["ipxe.efi", "snponly.efi", "shimx64.efi"], ""),
         ([], ""),
@@ -87,6 +88,26 @@ def test_the_kernel_is_started_by_debians_shim_where_there_may_be_secure_boot(ro
     path = room.file("kernel-shim.efi", SERVER)
     assert path is not None and path.read_text() == "Debian's"
     assert "shim " not in (room.script(MAC, "bios.ipxe", SERVER) or "shim ")
+
+
+def test_files_of_the_archive_as_they_come(tmp_path: Path) -> None:
+    """Stand-ins with the names and the links of x86_64-sb in iPXE's ipxeboot.tar.gz."""
+    folder = tmp_path / "x86_64-sb"
+    folder.mkdir()
+    for name in ("ipxe.efi", "shimx64.efi", "snponly.efi"):
+        (folder / name).write_text(name)
+    for name in ("ipxe-shim.efi", "snponly-shim.efi"):
+        (folder / name).symlink_to("shimx64.efi")
+    profile = parse(f"boot: {{loader_files: {folder}}}", "room.yaml")
+    check_paths(Path("room.yaml"), profile)
+    files = BootFiles(tmp_path, profile, lacks=lacking(tmp_path))
+    assert files.given == "loader/snponly-shim.efi"
+    path = files.path(files.given)
+    assert path is not None and path.read_text() == "shimx64.efi"
+    (folder / "shimx64.efi").unlink()  # the links alone were copied
+    assert BootFiles(tmp_path, profile, lacks=lacking(tmp_path)).given == ""
+    with pytest.raises(OperatorError, match="; found ipxe.efi, snponly.efi"):
+        check_paths(Path("room.yaml"), profile)
 
 
 def test_without_the_key_nothing_changes(tmp_path: Path) -> None:
