@@ -6,24 +6,22 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from netboot.cli import draining
+from netboot.cli.beginning import become_default, built_or_last, check_files, has_pages, root_files
 from netboot.cli.common import (
     DEFAULT_PROFILE,
     DEFAULT_ROOTS,
     DEFAULT_STATE,
-    IMAGES,
     ImagesOption,
     JsonOption,
     ProfileOption,
     RootsOption,
     SetOption,
-    built,
     last_build,
     until_stopped,
 )
@@ -37,16 +35,12 @@ from netboot.cli.telling import (
     level_of,
     log_to_errors,
 )
-from netboot.cli.user import become, default_user, go_first
+from netboot.cli.user import become, go_first
 from netboot.cli.verbs import App
 from netboot.errors import Exit, OperatorError
 from netboot.host.journald import Priority
-from netboot.pages.stores.folder import SUFFIX, find_kept
-from netboot.pages.upgrade import CHECK_VERB, LISTENERS, WORDS
+from netboot.pages.upgrade import CHECK_VERB, WORDS
 from netboot.profile import arguments
-
-if TYPE_CHECKING:
-    from netboot.profile.profile import Profile
 
 app = App()
 verb = App(invoke_without_command=True)
@@ -122,7 +116,7 @@ def serve(
     room_profile = profile_file.load(path, settings)
     checks.check_store(f"{path}: key 'swap.store'", parse_store(room_profile.swap.store), state)
     if WORDS in os.environ:  # of a server that is to replace its program, and would lose all
-        _check_files(path, None if swap_only else room_profile, image_folder, initrd)
+        check_files(path, None if swap_only else room_profile, image_folder, initrd)
         images = None if swap_only else image_folder or state
         if not swap_only:
             checks.check_roots(room_profile, roots, image_folder or last_build())
@@ -130,16 +124,16 @@ def serve(
         return
     doubts = [*room_profile.doubts, *checks.unfit_sizes(room_profile)]
     doubts += checks.doubts_of_readers(path, room_profile)
-    waited_for = _has_pages(room_profile, state)
+    waited_for = has_pages(room_profile, state)
     try:
-        _check_files(path, None if swap_only else room_profile, image_folder, initrd)
+        check_files(path, None if swap_only else room_profile, image_folder, initrd)
     except OperatorError as error:
         if not waited_for:
             raise
         doubts.append(str(error))
     folder = None
     if not swap_only:
-        folder = image_folder or _built(room_profile, state, waited_for=waited_for)
+        folder = image_folder or built_or_last(room_profile, state, waited_for=waited_for)
         try:
             checks.check_roots(room_profile, roots, folder)
         except OperatorError as error:
@@ -150,8 +144,8 @@ def serve(
     stays = ""
     if not user:
         build = folder is not None and image_folder is None
-        read = [path, *initrd, *_root_files(room_profile, roots)]
-        stays = _become_default(room_profile, folder, state, read, build=build)
+        read = [path, *initrd, *root_files(room_profile, roots)]
+        stays = become_default(room_profile, folder, state, read, build=build)
     go_first()
     journal = Journal(room_profile.clients)
     has_no_child = swap_only or panel_command.has_unit(state)
@@ -316,97 +310,3 @@ def can_serve() -> None:
         mistake = as_mistake(error) if isinstance(error, OSError) else error
         print("; ".join(str(mistake).splitlines()), file=sys.stderr)
         sys.exit(Exit.FAILED)  # the status of a mistake says that there is no such verb
-
-
-def _check_files(
-    source: Path, profile: "Profile | None", images: Path | None, initrds: Sequence[Path]
-) -> None:
-    """Check the files that PCs are to boot from. Raises OperatorError.
-
-    ``profile`` is None if another server boots the PCs.
-    """
-    from netboot.cli import checks
-
-    if profile is not None:
-        checks.check_paths(source, profile)
-    if images is not None:
-        processors = () if profile is None else profile.boot.architectures
-        checks.check_images("--images", images, source, processors)
-    checks.check_initrds(initrds)
-
-
-def _root_files(profile: "Profile", roots: Path) -> list[Path]:
-    """Return the files of the root images that the profile's PCs boot now."""
-    from netboot.roots.library import Library
-
-    found = map(Library(roots).current, sorted(profile.image_names))
-    return [path for each in found if each is not None for path in (each.image, each.tree)]
-
-
-def _built(profile: "Profile", state: Path, *, waited_for: bool) -> Path:
-    """Build the images and return their folder.
-
-    Raises OperatorError; but if PCs wait for our pages, these come first. A build that fails is a
-    warning then, and PCs boot from the one before, if there is one.
-    """
-    from netboot.images.cache import default_cache
-
-    try:
-        return built(profile, waits=not waited_for)
-    except (OperatorError, OSError) as error:
-        if not waited_for:
-            raise
-        mistake = as_mistake(error) if isinstance(error, OSError) else error
-    print(f"netboot: no new images: {mistake}; serving those of the last build", file=sys.stderr)
-    try:
-        return default_cache() / IMAGES
-    except OperatorError:  # no cache
-        return state / IMAGES
-
-
-def _has_pages(profile: "Profile", state: Path) -> bool:
-    """Return True if this server (after SIGHUP), or the one before it, has pages of PCs."""
-    if LISTENERS in os.environ:
-        return True
-    user = default_user()  # that root is about to become
-    owners = (os.geteuid(), *(() if user is None else (user.pw_uid,)))
-    folders = (folder for owner in owners for folder in _kept_folders(profile, state, owner))
-    return any(next(folder.glob(f"*{SUFFIX}"), None) is not None for folder in folders)
-
-
-def _kept_folders(profile: "Profile", state: Path, owner: int) -> list[Path]:
-    """Return the folders of a user with pages of the server that has this state folder."""
-    from netboot.pages.stores import memory
-    from netboot.profile.stores import parse_store
-    from netboot.serve.room_pages import pages_name
-
-    own = parse_store(profile.swap.store).directory
-    parents = [parent for parent in (own, memory.TMPFS) if parent is not None]
-    kept = (find_kept(parent, pages_name(state), owner) for parent in parents)
-    return [folder for folder in kept if folder is not None]
-
-
-def _become_default(
-    profile: "Profile", images: Path | None, state: Path, others: Sequence[Path], *, build: bool
-) -> str:
-    """Restart this command as the user ``netboot``, if root started it and there is that user.
-
-    If that user cannot serve this room, return the reason: the server goes on as root. Images that
-    root has built (``build``) are named on the new command line.
-    """
-    from netboot.cli import user as users
-
-    user = default_user()
-    if user is None:
-        return ""
-    from netboot.profile.stores import parse_store
-
-    own = parse_store(profile.swap.store).directory
-    read = [*others, *map(Path, profile.images), *([images] if images else [])]
-    needs = users.Needs(
-        state,
-        read=[path for path in read if path.exists()],  # those that are missing have been told
-        write=[own] if own is not None else [],
-        pages=next(iter(_kept_folders(profile, state, 0)), None),
-    )
-    return users.become_default(user, needs, images if build else None)

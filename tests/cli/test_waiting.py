@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.cli import serving
+from netboot.cli import beginning
 from netboot.errors import OperatorError
 from netboot.images.cache import Cache, default_cache
 from netboot.pages.stores.folder import KEPT_PREFIX
@@ -18,19 +18,19 @@ from netboot.serve.room_pages import pages_name
 def test_pages_of_pcs_are_found_before_the_server_starts(tmp_path: Path) -> None:
     profile = profile_file.parse(f"swap: {{store: 'disk:{tmp_path}'}}", "room.yaml")
     state = tmp_path / "state"
-    assert not serving._has_pages(profile, state)
+    assert not beginning.has_pages(profile, state)
     kept = tmp_path / f"{KEPT_PREFIX}{pages_name(state)}"
     kept.mkdir(mode=0o700)
-    assert not serving._has_pages(profile, state)  # nobody has pages in it
+    assert not beginning.has_pages(profile, state)  # nobody has pages in it
     (kept / "seat.pages").touch()
-    assert serving._has_pages(profile, state)
+    assert beginning.has_pages(profile, state)
 
 
 def test_a_server_that_replaces_its_program_has_pages_of_pcs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(LISTENERS, "3")
-    assert serving._has_pages(profile_file.parse("", "room.yaml"), tmp_path)
+    assert beginning.has_pages(profile_file.parse("", "room.yaml"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,12 @@ def test_a_build_that_fails_is_a_warning_if_pcs_wait(
     def built(profile: Profile, *, waits: bool) -> Path:
         raise failure
 
-    monkeypatch.setattr(serving, "built", built)
+    monkeypatch.setattr(beginning, "built", built)
     with pytest.raises(type(failure)):
-        serving._built(Profile(), tmp_path, waited_for=False)
-    assert serving._built(Profile(), tmp_path, waited_for=True) == default_cache() / "images"
+        beginning.built_or_last(Profile(), tmp_path, waited_for=False)
+    assert (
+        beginning.built_or_last(Profile(), tmp_path, waited_for=True) == default_cache() / "images"
+    )
     told = capsys.readouterr().err
     assert "; serving those of the last build\n" in told and told.count("\n") == 1
 
