@@ -1,6 +1,7 @@
 """One virtual PC: QEMU with a network card, a serial console and, if wanted, a screen."""
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -230,6 +231,10 @@ class Power:
 
     def tell(self, command: str) -> None:
         """Give QEMU's monitor a command: ``set_link n0 off`` or ``sendkey ctrl-alt-delete``."""
+        # QEMU writes each letter back, and reads no more once nobody has read that for 200 kB.
+        with contextlib.suppress(BlockingIOError):
+            while self.monitor.recv(1 << 16, socket.MSG_DONTWAIT):
+                pass
         self.monitor.sendall(f"{command}\n".encode())
 
 
