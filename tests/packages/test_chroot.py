@@ -72,6 +72,8 @@ done
 test ! -s /tmp/asked || {{ cat /tmp/panel; exit 1; }}
 netboot status
 kill -HUP $server
+# Until the new program serves it has no handler for SIGTERM.
+for try in $(seq 120); do test "$(grep -c '^netboot: serving' /tmp/server)" = 2 && break; sleep 1; done
 netboot doctor --wait 120
 kill $panel $server
 wait $server
