@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +116,11 @@ def make(state: Path) -> OwnKeys:
             made = Path(folder)
             for key, certificate in wanted:
                 use = "images" if key == IMAGE_KEY else "words"
-                _make_key(made, key, certificate, f"netboot {use} of {host}")
+                # Pages of firmware show the name alone; the date tells an old certificate from a new.
+                name = (
+                    f"netboot {use} of {host}, {time.strftime('%Y-%m-%d')}"  # 62 of 64 characters
+                )
+                _make_key(made, key, certificate, name)
             pem = (made if IMAGE_PAIR in wanted else state) / IMAGE_PEM
             der = ssl.PEM_cert_to_DER_cert(pem.read_text())
             (made / IMAGE_CER).write_bytes(der)

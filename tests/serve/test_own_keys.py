@@ -1,6 +1,7 @@
 """The keys of the operator's own: openssl and sbsign make and use them, and nobody else reads them."""
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -98,7 +99,8 @@ def test_the_list_for_firmware_has_the_certificate(keys: OwnKeys) -> None:
     program = Path(sys.executable).with_name("virt-fw-sigdb")
     words = [str(program), "--input", str(keys.state / own_keys.IMAGE_ESL), "--print"]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
-    assert "EfiCertX509 count=1" in done.stdout and "netboot images of " in done.stdout, done.stdout
+    assert "EfiCertX509 count=1" in done.stdout
+    assert re.search(r"CN=netboot images of [\w.-]+, 20\d\d-\d\d-\d\d$", done.stdout, re.MULTILINE)
 
 
 def test_the_command_says_what_is_to_be_done(
