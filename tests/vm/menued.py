@@ -16,6 +16,7 @@ from netboot.lab.rig import Classroom, Lesson, SeatReport
 
 SECONDS = 240.0  # for what takes 20 on an idle machine
 REPEAT_SECONDS = 0.05  # of a key that is held down
+INVITED = "press m for the boot menu"  # before that, a flood of keys could keep the BIOS from finding its keyboard
 SHOWN = "Boot as usual"  # in the menu, as the firmware's console shows it
 
 
@@ -55,7 +56,7 @@ class Person:
     async def see(self, text: str) -> None:
         """Wait until the PC shows a text."""
         console = self.seat.machine.console
-        while text not in console.read_text(errors="replace"):
+        while not console.exists() or text not in console.read_text(errors="replace"):
             await asyncio.sleep(REPEAT_SECONDS)
 
 
@@ -67,6 +68,7 @@ async def lesson(plan: Lesson, entry: int | None) -> dict[str, Any]:
         await person.room.power_on()
         try:
             async with asyncio.timeout(SECONDS):
+                await person.see(INVITED)
                 await person.hold("m", "menu")
                 await person.see(SHOWN)
                 if entry is None:
