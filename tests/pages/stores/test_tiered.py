@@ -66,8 +66,16 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def memory_bytes(store: TieredStore) -> int:
-    """Return the bytes on the tmpfs: memory and maps of the page files."""
-    return sum(path.stat().st_blocks * 512 for path in store.directory.glob("*.pages"))
+    """Return the bytes on the tmpfs: memory and maps of the page files.
+
+    While another process moves pages from one file to another, a reading may count them twice. Only
+    one that is the same twice is of one moment.
+    """
+    paths = sorted(store.directory.glob("*.pages"))
+    before: list[int] = []
+    while (blocks := [path.stat().st_blocks for path in paths]) != before:
+        before = blocks
+    return sum(blocks) * 512
 
 
 def disk_bytes(pages: TieredFile) -> int:
