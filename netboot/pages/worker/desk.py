@@ -36,6 +36,8 @@ class _Job:
 class Desk:
     """Orders that are under way. The loop may call all methods, other threads only ``done``.
 
+    A closed desk may still be told that an order is ``done``: the loop may have taken it already.
+
     ``take`` may return something only if the desk was ``woken`` or has ``reads``.
     """
 
@@ -60,10 +62,11 @@ class Desk:
 
     def done(self, order: Order) -> None:
         """Note that ``order`` is done, and wake the loop."""
-        self._done.append(order)
-        if not self.woken:
-            self.woken = True
-            os.eventfd_write(self.descriptor, 1)
+        with self._changed:
+            self._done.append(order)
+            if not self.woken and not self._closed:
+                self.woken = True
+                os.eventfd_write(self.descriptor, 1)
 
     def employ(self, pages: SlowFile, order: Order, *, looks: bool = False) -> None:
         """Do an order by a thread; with ``looks`` by the loop, if it finds the pages first."""
@@ -93,7 +96,7 @@ class Desk:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        os.close(self.descriptor)
+            os.close(self.descriptor)
 
     # Reads.
 

@@ -119,6 +119,13 @@ def test_a_file_that_stands_still_leaves_threads_to_others() -> None:
     desk.close()
 
 
+def test_an_order_may_be_done_after_the_end() -> None:
+    """The loop took its pages before the thread could say so. Another file may have the descriptor."""
+    desk = Desk()
+    desk.close()
+    desk.done(read(0))
+
+
 def test_an_error_comes_with_its_order() -> None:
     desk, pages = Desk(), Gated()
     pages.gate.set()
