@@ -9,6 +9,7 @@ import contextlib
 import os
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from dataclasses import dataclass
 
@@ -36,13 +37,15 @@ class _Job:
 class Desk:
     """Orders that are under way. The loop may call all methods, other threads only ``done``.
 
-    A closed desk may still be told that an order is ``done``: the loop may have taken it already.
+    A thread may still say ``done`` on a closed desk: the loop has taken the order before the thread came
+    to wake it. So the descriptor is closed when no thread has the desk any more.
 
     ``take`` may return something only if the desk was ``woken`` or has ``reads``.
     """
 
     def __init__(self) -> None:
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self.descriptor).atexit = False
         self._done: deque[Order] = deque()
         self.woken = False
         self.reads: deque[_Job] = deque()  # the oldest first
@@ -62,11 +65,10 @@ class Desk:
 
     def done(self, order: Order) -> None:
         """Note that ``order`` is done, and wake the loop."""
-        with self._changed:
-            self._done.append(order)
-            if not self.woken and not self._closed:
-                self.woken = True
-                os.eventfd_write(self.descriptor, 1)
+        self._done.append(order)
+        if not self.woken:
+            self.woken = True
+            os.eventfd_write(self.descriptor, 1)
 
     def employ(self, pages: SlowFile, order: Order, *, looks: bool = False) -> None:
         """Do an order by a thread; with ``looks`` by the loop, if it finds the pages first."""
@@ -96,7 +98,6 @@ class Desk:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            os.close(self.descriptor)
 
     # Reads.
 

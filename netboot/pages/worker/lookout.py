@@ -3,9 +3,10 @@
 A PC that waits for one page asks for the next one as soon as it has it. On a fast network the request is
 here some 10 us later, and to sleep and to be woken costs a worker more than that. So it polls for
 ``LOOK_SECONDS`` after a turn of a client that alone had the turn before as well: with more clients the
-next request is here anyway, and a client on this machine may need the CPU. If nothing came, the next
-looks are left out: a client on a slow network, or on the worker's own CPU, would never be seen. Without
-a turn there is no look, so an idle worker sleeps.
+next request is here anyway, and a client on this machine may need the CPU. If the client's request did
+not come, the next looks are left out: a client on a slow network, or on the worker's own CPU, would
+never be seen, and a disk needs the CPU for its threads. Without a turn there is no look, so an idle
+worker sleeps.
 """
 
 import time
@@ -49,10 +50,11 @@ class Lookout:
         if alone is None or alone != before or patience == 0:
             return self._poll(patience)
         end = self._clock() + LOOK_SECONDS
-        while not (found := self._poll(0)):
-            if self._clock() >= end:
-                self._left_out = self._pause
-                self._pause = min(2 * self._pause, MOST_WAITS)
-                return self._poll(patience)
-        self._pause = LEAST_WAITS
-        return found
+        while not (found := self._poll(0)) and self._clock() < end:
+            pass
+        if any(descriptor == alone for descriptor, _ in found):
+            self._pause = LEAST_WAITS
+            return found
+        self._left_out = self._pause
+        self._pause = min(2 * self._pause, MOST_WAITS)
+        return found or self._poll(patience)

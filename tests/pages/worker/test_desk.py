@@ -1,8 +1,11 @@
 """The desk's threads, and reads that the loop finds done itself."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
+
+import pytest
 
 from netboot.pages.nbd.backing import Desk as DeskProtocol
 from netboot.pages.nbd.backing import Operation, Order, SlowFile
@@ -120,10 +123,14 @@ def test_a_file_that_stands_still_leaves_threads_to_others() -> None:
 
 
 def test_an_order_may_be_done_after_the_end() -> None:
-    """The loop took its pages before the thread could say so. Another file may have the descriptor."""
+    """The loop took its pages before the thread came to wake it."""
     desk = Desk()
     desk.close()
     desk.done(read(0))
+    descriptor = desk.descriptor
+    del desk
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_an_error_comes_with_its_order() -> None:

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from netboot.pages.worker.lookout import LEAST_WAITS, LOOK_SECONDS, MOST_WAITS, Lookout
 
-READY = [(7, 1)]
+CLIENT, DISK = 5, 9
+READY = [(CLIENT, 1)]
 
 
 class Played:
@@ -15,6 +16,7 @@ class Played:
         self.comes_after: float | None = None  # the client's next request, from the begin of a wait
         self.slept = 0
         self.looked = 0
+        self.ready = READY
         self._due = 0.0
 
     def clock(self) -> float:
@@ -27,35 +29,35 @@ class Played:
         if timeout == 0:
             self.looked += 1
             self.now += LOOK_SECONDS / 5
-            return READY if self.comes_after is not None and self.now >= self._due else []
+            return self.ready if self.comes_after is not None and self.now >= self._due else []
         self.slept += 1
-        return READY
+        return self.ready
 
 
 def _serve(played: Played, lookout: Lookout, clients: Iterable[int | None]) -> None:
     for client in clients:
         played.begin()
-        assert lookout.events(None, client) == READY
+        assert lookout.events(None, client) == played.ready
 
 
 def test_a_client_that_asks_again_at_once_is_seen_without_sleep() -> None:
     played = Played()
     played.comes_after = LOOK_SECONDS / 2
-    _serve(played, Lookout(played, played.clock), [5] * 100)
+    _serve(played, Lookout(played, played.clock), [CLIENT] * 100)
     assert played.slept == 1  # at its first turn it is not yet known to be alone
 
 
 def test_a_slow_client_is_looked_for_less_and_less() -> None:
     played = Played()
     lookout = Lookout(played, played.clock)
-    _serve(played, lookout, [5] * (2 + LEAST_WAITS))
+    _serve(played, lookout, [CLIENT] * (2 + LEAST_WAITS))
     once = played.looked
     assert 0 < once < 10
-    _serve(played, lookout, [5])
+    _serve(played, lookout, [CLIENT])
     assert played.looked == 2 * once
-    _serve(played, lookout, [5] * (2 * LEAST_WAITS))
+    _serve(played, lookout, [CLIENT] * (2 * LEAST_WAITS))
     assert played.looked == 2 * once
-    _serve(played, lookout, [5] * (100 * MOST_WAITS))
+    _serve(played, lookout, [CLIENT] * (100 * MOST_WAITS))
     assert 100 * once < played.looked < 120 * once
     assert played.slept == 3 * LEAST_WAITS + 3 + 100 * MOST_WAITS
 
@@ -63,11 +65,11 @@ def test_a_slow_client_is_looked_for_less_and_less() -> None:
 def test_a_client_that_is_quick_again_is_found_again() -> None:
     played = Played()
     lookout = Lookout(played, played.clock)
-    _serve(played, lookout, [5] * 1000)
+    _serve(played, lookout, [CLIENT] * 1000)
     played.comes_after = LOOK_SECONDS / 2
-    _serve(played, lookout, [5] * MOST_WAITS)
+    _serve(played, lookout, [CLIENT] * MOST_WAITS)
     slept = played.slept
-    _serve(played, lookout, [5] * 100)
+    _serve(played, lookout, [CLIENT] * 100)
     assert played.slept == slept
 
 
@@ -75,8 +77,8 @@ def test_there_is_no_look_without_a_turn_or_with_others() -> None:
     played = Played()
     lookout = Lookout(played, played.clock)
     _serve(played, lookout, [None] * 100)
-    _serve(played, lookout, [5, 6] * 100)
-    _serve(played, lookout, [5, None] * 100)
+    _serve(played, lookout, [CLIENT, 6] * 100)
+    _serve(played, lookout, [CLIENT, None] * 100)
     assert played.looked == 0
 
 
@@ -84,5 +86,12 @@ def test_a_poll_that_may_not_wait_is_only_that() -> None:
     played = Played()
     lookout = Lookout(played, played.clock)
     for _ in range(3):
-        assert lookout.events(0, 5) == []
+        assert lookout.events(0, CLIENT) == []
     assert (played.looked, played.slept) == (3, 0)
+
+
+def test_what_comes_in_place_of_the_client_makes_looks_rare_too() -> None:
+    played = Played()
+    played.comes_after, played.ready = LOOK_SECONDS / 2, [(DISK, 1)]
+    _serve(played, Lookout(played, played.clock), [CLIENT] * 10000)
+    assert played.slept > 9900
