@@ -1,10 +1,11 @@
 """A disk store at the depth of its disk: ``python -m bench.scale.disk [--quick]``.
 
-Eight seats read 4 KiB at depth 32 from a disk store whose pages are not in the page cache. fio reads
-the same files with io_uring, past the cache. Both are measured on the disk as it is, and on one of
-20,000 reads a second, which is less than two CPUs can serve. Then one seat reads beside another one
-whose disk takes a second for each read, in the same worker. It needs root, and a cgroup of version 1
-for block devices; it runs in namespaces of its own. Conditions: docs/measurements/page-stores.md.
+Eight seats (bench/nbd_load.c) read 4 KiB at depth 32 from a disk store whose pages are not in the page
+cache, as far as no page is read twice. fio reads the same files with io_uring, past the cache. Both
+are measured on the disk as it is, and on one of 20,000 reads a second, which is less than two CPUs can
+serve. Then one seat reads beside another one whose disk takes a second for each read, in the same
+worker. It needs root, and a cgroup of version 1 for block devices; it runs in namespaces of its own.
+Conditions: docs/measurements/page-stores.md.
 """
 
 import contextlib
@@ -12,16 +13,18 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import NoReturn
 
-from bench import fio
+import bench
+from bench import fio, load
 from bench.machine import versions
 from bench.report import OURS, Verdict, in_network, medians, parser, publish, tell
 from bench.rows import Row
-from bench.servers import Server, running
+from bench.servers import Server, compile_c, running
 
 SEATS, DEPTH = 8, 32
 PACE = 20_000  # reads a second
@@ -122,19 +125,23 @@ def forget(files: Sequence[Path]) -> None:
             os.close(descriptor)
 
 
-def sample(server: Server, files: Sequence[Path], size: int, seconds: float) -> Sample:
-    """Return one run of fio on the files, and one through the server."""
+def sample(
+    server: Server, program: Path, files: Sequence[Path], size: int, seconds: float
+) -> Sample:
+    """Return one run of fio on the files, and one of nbd_load through the server."""
     depth = f"--iodepth={DEPTH}"
     direct = ("--ioengine=io_uring", "--direct=1", depth, f"--size={size}")
     floor = fio.parse(fio.run(_many(direct, [f"--filename={path}" for path in files], seconds)))
     forget(files)
-    uris = [f"--uri={server.uri(export=_name(number))}" for number in range(SEATS)]
+    row = Row("randread", 4096, DEPTH, 1)
+    uris = [server.uri(export=_name(number)) for number in range(SEATS)]
+    seats = [load.command(program, uri, row, size, seconds, cpu=None) for uri in uris]
     before = server.cpu_seconds()
-    got = fio.parse(
-        fio.run(_many(("--ioengine=nbd", depth, f"--size={size}"), uris, seconds)),
-    )
-    cpu_us = (server.cpu_seconds() - before) / got.requests * 1e6
-    return Sample(floor.iops, got.iops, got.p99_us, cpu_us)
+    with ThreadPoolExecutor(SEATS) as pool:
+        got = list(pool.map(load.run, seats))
+    cpu_us = (server.cpu_seconds() - before) / sum(each.requests for each in got) * 1e6
+    slowest = max(each.p99_us for each in got)
+    return Sample(floor.iops, sum(each.iops for each in got), slowest, cpu_us)
 
 
 def _name(number: int) -> str:
@@ -154,6 +161,7 @@ def reads(
     names = [_name(number) for number in range(SEATS)]
     device = folder.stat().st_dev
     samples: dict[str, list[Sample]] = {AS_IT_IS: [], PACED: []}
+    program = compile_c(Path(bench.__file__).parent / "nbd_load.c", folder)
     with running(OURS, size, folder, exports=names, store=f"disk:{pages}") as server:
         for name in names:
             fio.fill(server.uri(export=name), size)
@@ -162,7 +170,7 @@ def reads(
             for kind, found in samples.items():
                 throttle.limit(device, PACE if kind == PACED else 0)
                 forget(files)
-                found.append(sample(server, files, size, seconds))
+                found.append(sample(server, program, files, size, seconds))
                 got = found[-1]
                 tell(f"{kind}: fio {got.fio_iops:.0f}, store {got.iops:.0f}, {got.cpu_us:.1f} us")
         throttle.limit(device, 0)
@@ -207,9 +215,9 @@ def beside_a_slow_read(
             forget([*files, loop])
             idle.append(fio.parse(fio.run(reader)).p99_us)
             forget([*files, loop])
-            with subprocess.Popen(slow, stdout=subprocess.DEVNULL) as load:
+            with subprocess.Popen(slow, stdout=subprocess.DEVNULL) as other:
                 beside.append(fio.parse(fio.run(reader)).p99_us)
-                load.wait()
+                other.wait()
             tell(f"p99 alone {idle[-1]:.0f} us, beside a slow read {beside[-1]:.0f} us")
     return median(idle), median(beside)
 
