@@ -42,7 +42,8 @@ struct slot { uint64_t offset, begun; int busy, reads; };
 struct connection {
     pthread_t thread;
     int number, fd;
-    uint64_t random, next, first, end; /* in blocks: where a sequential load is, and its share */
+    uint64_t random, place; /* `place`: the block where a random load is */
+    uint64_t next, first, end; /* in blocks: where a sequential load is, and its share */
     uint64_t quota, begun, done, measured, bytes, latency, slowest, sends, receives;
     struct slot slots[MOST_DEPTH];
     int unused[MOST_DEPTH], unused_count;
@@ -198,9 +199,20 @@ static uint64_t next_random(struct connection *c) {
     return c->random;
 }
 
+/* Return the blocks in an order that looks random, each of them once before any comes again, as fio does:
+ * a page that was read before would come from the server's cache. A linear congruential generator with
+ * these constants has each number below a power of two once (Hull and Dobell 1962). */
+static uint64_t next_scattered(struct connection *c, uint64_t blocks) {
+    uint64_t below = 1;
+    while (below < blocks) below <<= 1;
+    do c->place = (c->place * 0x5851f42d4c957f2dull + 0x14057b7ef767814full) & (below - 1);
+    while (c->place >= blocks);
+    return c->place;
+}
+
 static uint64_t next_offset(struct connection *c) {
     uint64_t blocks = load.size / load.block;
-    if (load.random) return (uint64_t)((unsigned __int128)next_random(c) * blocks >> 64) * load.block;
+    if (load.random) return next_scattered(c, blocks) * load.block;
     uint64_t block = c->next++;
     if (c->next == c->end) c->next = c->first;
     return block * load.block;
@@ -521,6 +533,7 @@ static void open_connection(struct connection *c, int which) {
     if (blocks < (uint64_t)load.connections)
         misused("--size: expected one block for each connection or more");
     c->random = mixed(which + 1) | 1;
+    c->place = c->random % blocks;
     c->next = c->first = blocks * which / load.connections;
     c->end = blocks * (which + 1) / load.connections;
     c->quota = load.requests * (which + 1) / load.connections - load.requests * which / load.connections;

@@ -38,9 +38,9 @@ class Sample:
     """One run of one row on one server.
 
     ``cpu_us`` is the CPU time of the server's process tree per request, from ticks of 10 ms.
-    ``load_us`` is that of the load generator. What fio shows of the same row is None if it was not
-    asked, or failed. So is ``instructions``, of the server for each request, if the machine does not
-    count them.
+    ``load_us`` is that of the load generator. ``instructions`` are the server's for each request, None
+    on a machine that does not count them. The figures of fio for the same row are None if fio did not
+    run or failed.
     """
 
     iops: float
