@@ -1,7 +1,7 @@
 """The model against two rooms that were measured: ``python -m bench.scale.held [--quick]``.
 
-It measures a room of 250 seats, has the model say what 1,000 seats take by these costs, and compares
-that with the files that ``bench.scale.seats`` and ``bench.scale.storm`` have written. It prints the
+It measures rooms of 125 and 500 seats, has the model say what 1,000 seats take by these costs, and
+compares that with the files that ``bench.scale.seats`` and ``bench.scale.storm`` have written. It prints the
 result of each bar, and writes JSON. The exit status is 1 if a bar is missed. It needs root.
 """
 
@@ -19,14 +19,20 @@ from bench.scale.model import Costs, Point, Room
 from bench.storm import MBIT
 from netboot.errors import OperatorError
 
-SMALL = 250
+SMALL = (125, 500)
 
 
 def points(
-    small: seats.Sample, large: Mapping[str, float], room: Mapping[str, float]
+    small: Sequence[seats.Sample], large: Mapping[str, float], room: Mapping[str, float]
 ) -> list[Point]:
-    """Return both rooms. ``large``: a ``seats.Sample`` of more seats. ``room``: a ``bench.storm.Sample``."""
-    costs = replace(Costs(), attach_ms=small.attach_cpu / small.attached * 1000)
+    """Return both rooms. ``large``: a ``seats.Sample`` of more seats. ``room``: a ``bench.storm.Sample``.
+
+    ``small`` are two rooms of fewer seats: what each seat costs, and what any room does.
+    """
+    fewer, more = small
+    each = (more.attach_cpu - fewer.attach_cpu) / (more.attached - fewer.attached)
+    base = fewer.attach_cpu - each * fewer.attached
+    costs = replace(Costs(), attach_base=base, attach_ms=each * 1000)
     attaching = model.need(Room(seats=round(large["attached"])), costs)
     booting = model.boot_seconds(round(room["done"]), room["mb"] / room["done"], MBIT)
     return [
@@ -53,7 +59,7 @@ def read(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
 def run(repetitions: int, folder: Path) -> int:
     """Measure, print, write ``scale-model.json``; return the number of missed bars."""
     large, room = read(folder)
-    small = seats.Sample(**medians(seats.measure(SMALL, repetitions)))
+    small = [seats.Sample(**medians(seats.measure(size, repetitions))) for size in SMALL]
     found = points(small, large, room)
     lines = ["| | measured | the model says |", "|---|--:|--:|"]
     lines += [f"| {each.name} | {each.measured:.2f} | {each.modelled:.2f} |" for each in found]

@@ -26,7 +26,10 @@ class Costs:
     page_us: float = 4.0  # performance.md: CPU of a worker for a 4 KiB request, both directions
     header_share: float = 0.05  # NBD, TCP, IP and Ethernet around a page
     report_ms: float = 0.4  # architecture.md: CPU of the control plane, each 10 s from each seat
-    attach_ms: float = 1.4  # scale.md: CPU of the control plane for a lease and two connections
+    attach_base: float = (
+        0.12  # scale.md: seconds of the control plane while a room attaches, in any room
+    )
+    attach_ms: float = 1.2  # more for each seat: a lease and two connections
     control_mb: float = 76.0  # scale.md: of the control plane without seats
     control_kb: float = 27.0  # more for each seat
     boot_mb: float = 10.0  # boot.md: images of a PC without a root image
@@ -89,7 +92,7 @@ def need(room: Room, costs: Costs) -> Need:
         servers=servers,
         control_cores=room.seats * 0.1 * costs.report_ms / 1000,
         control_mb=costs.control_mb + room.seats * costs.control_kb / 1000,
-        attach=room.seats * costs.attach_ms / 1000,
+        attach=costs.attach_base + room.seats * costs.attach_ms / 1000,
         boot=boot_seconds(room.seats, costs.boot_mb, room.link_gbit * 1000),
         lost=lost,
         stall=costs.notice_seconds,
