@@ -39,11 +39,11 @@ def names(page: str) -> list[str]:
     return [match["name"] for match in _BLOCK.finditer(page)]
 
 
-def render(page: str) -> str:
+def render(page: str, blocks: Mapping[str, Callable[[], str]] = BLOCKS) -> str:
     """Return the page with each block replaced. Raise KeyError for a block that nothing makes."""
 
     def block(match: re.Match[str]) -> str:
         name = match["name"]
-        return f"<!-- generated: {name} -->\n\n{BLOCKS[name]()}\n\n<!-- end: {name} -->"
+        return f"<!-- generated: {name} -->\n\n{blocks[name]()}\n\n<!-- end: {name} -->"
 
     return _BLOCK.sub(block, page)
