@@ -70,11 +70,11 @@ def test_a_mirror_grows_and_each_of_its_areas_outlives_a_server(
     (grown,) = found["agent:grown"]
     assert (grown["device"], grown["size"]) == ("/dev/md1", AREA_BYTES)
     assert grown["left"] > 0, "in time"
-    # The second server was away first, and came back while pages were read.
+    # The first server was away first, and came back while pages were read.
     for stage in ("agent:degraded", "agent:resynced"):
         devices = [each["device"] for each in found[stage]]
         assert sorted(devices[:2]) == ["/dev/md0", "/dev/md1"], stage
-    assert len(found["agent:degraded"]) == 4, "then the first one"
+    assert len(found["agent:degraded"]) == 4, "then the second one"
     (verified,) = found["load:verified"]
     assert verified["wrong"] == 0
     (returned,) = found["agent:returned"]
