@@ -226,6 +226,7 @@ def run(
         found,
         tables=[
             rows.table(results),
+            rows.full_results(results),
             doubts.table(all_doubts),
             f"Bytes per stored page: {resident}.",
         ],

@@ -1,6 +1,6 @@
 """Loads, rows, results and bars of the page benchmark. Pure. Times are microseconds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -174,6 +174,32 @@ def table(results: Results) -> str:
                 f"| {got.cpu_us:.2f} | {floor} | {counted} | {got.load_us:.2f} | {beside} | {ratio} |"
             )
     return "\n".join(lines)
+
+
+_FIGURES: Mapping[str, Callable[[Sample], str]] = {
+    "IOPS": lambda got: f"{got.iops:.0f}",
+    "Server CPU, microseconds for each request": lambda got: f"{got.cpu_us:.1f}",
+    "Latency, mean / p99 in microseconds": lambda got: f"{got.mean_us:.0f} / {got.p99_us:.0f}",
+}
+
+
+def full_results(results: Results) -> str:
+    """Return the tables below "Full results" in docs/measurements/performance.md, with their headings.
+
+    A line is a row, a column a server. tools.plots reads them.
+    """
+    servers = (OURS, *PEERS, FLOOR)
+    titles = f"| load | {' | '.join(servers)} |\n|---|{'--:|' * len(servers)}"
+    tables = []
+    for heading, shown in _FIGURES.items():
+        lines = [
+            f"| {row.name} | "
+            + " | ".join(shown(samples[name]) if name in samples else "" for name in servers)
+            + " |"
+            for row, samples in results.items()
+        ]
+        tables.append("\n".join([f"### {heading}", "", titles, *lines]))
+    return "\n\n".join(tables)
 
 
 def details(results: Results) -> dict[str, Any]:

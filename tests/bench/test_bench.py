@@ -10,6 +10,7 @@ from bench.plot import svg
 from bench.report import OURS, medians, verdict_table
 from bench.rows import FLOOR, Row, Sample
 from netboot.serve.dhcp.packet import MessageType, parse
+from tools.plots.figures import cell
 
 ROW = Row("randread", 4096, 32, 1, "pinned")
 
@@ -99,6 +100,17 @@ def test_table_json_and_plot_name_every_server() -> None:
     assert verdict_table(found).count("\n") == 1 + len(found)
     assert set(rows.details(results)["rows"][0]["servers"]) == {OURS, "nbdkit"}
     assert svg(results).count("<title>") == 2
+
+
+def test_full_results_are_tables_that_the_plots_can_read() -> None:
+    page = rows.full_results(
+        {ROW: {OURS: _sample(150), "nbdkit": replace(_sample(100), cpu_us=2.5)}}
+    )
+    load = [ROW.name]
+    assert cell(page, load, OURS, under="IOPS") == "150"
+    assert cell(page, load, "nbdkit", under="Server CPU, microseconds for each request") == "2.5"
+    assert " / " in cell(page, load, OURS, under="Latency, mean / p99 in microseconds")
+    assert cell(page, load, FLOOR, under="IOPS") == ""
 
 
 def _dhcp(in_time: float, per_second: float) -> dhcp.Sample:
