@@ -64,6 +64,7 @@ def test_a_cell_is_found_by_heading_row_and_column() -> None:
     assert cell(PAGE, ["read"], "netboot", under="One") == "1"
     assert cell(PAGE, ["read", "96 MB"], "netboot") == "5"
     assert cell(PAGE, ["a | b"], "nbdkit") == "4"
+    assert cell(PAGE, ["read"], "netboot", topmost=True) == "1"
     assert cell(PAGE, ["read", "128 MB"], "netboot") == "none of 1 s"
     assert [row["RAM"] for row in rows(PAGE) if "RAM" in row] == ["96 MB", "128 MB"]
 

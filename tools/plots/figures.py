@@ -13,11 +13,14 @@ class FigureError(ValueError):
     """A table does not have a figure that a plot needs."""
 
 
-def cell(page: str, row: Sequence[str], column: str, *, under: str = "") -> str:
+def cell(
+    page: str, row: Sequence[str], column: str, *, under: str = "", topmost: bool = False
+) -> str:
     """Return the text of a cell. It must be the only one.
 
     ``row`` are the first cells of its line, ``column`` is its title. ``under`` is the heading nearest
-    above the table, if tables of several headings have such a cell. Raise FigureError for none or two.
+    above the table, if tables of several headings have such a cell. ``topmost`` takes the first of
+    several. Raise FigureError for none, or for two otherwise.
     """
     found = [
         cells[titles.index(column)]
@@ -26,7 +29,7 @@ def cell(page: str, row: Sequence[str], column: str, *, under: str = "") -> str:
         and cells[: len(row)] == list(row)
         and under in ("", heading)
     ]
-    if len(found) != 1:
+    if not found or (len(found) > 1 and not topmost):
         where = f" under '{under}'" if under else ""
         wanted = f"row '{' | '.join(row)}' and column '{column}'{where}"
         raise FigureError(f"{wanted}: expected one cell, found {len(found)}")
