@@ -130,7 +130,17 @@ def init(
     print(shown.findings(findings))
     if unseen:
         print(f"card, clock and firewall were not looked at: {unseen}")
-    print(f"next: sudo netboot serve --profile {shlex.quote(str(output))}")
+    print(f"next: {_next(output)}")
+
+
+def _next(output: Path) -> str:
+    """Return the command that serves the profile, which the package's unit reads at one place."""
+    from netboot.deploy import layout
+
+    if output == layout.PROFILE and layout.PACKAGED.exists():
+        starts = f"sudo systemctl enable --now {layout.SERVICE}"
+        return f"{starts}; if it runs already: sudo systemctl reload {layout.SERVICE}"
+    return f"sudo netboot serve --profile {shlex.quote(str(output))}"
 
 
 def _around(profile: "Profile") -> tuple[list["Finding"], str]:

@@ -20,7 +20,8 @@ from netboot.boot.arch import BY_CODE
 from netboot.boot.client import PROBE_MAC
 from netboot.boot.ipxe import Boot, Chain, read, read_obstacle
 from netboot.boot.snippets import facts
-from netboot.deploy import surroundings
+from netboot.deploy import layout, surroundings
+from netboot.deploy.packaged import IMAGES_SERVICE
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find, one_of_each
 from netboot.images.manifest import read as read_manifest
@@ -231,6 +232,8 @@ class _Walk:
         if is_there(f"127.0.0.1:{self._profile.http.port}"):
             name = self._interface.name
             return f"a server runs here: does it have this profile, and serve {name}?"
+        if layout.PACKAGED.exists():  # the first start builds boot images, which takes minutes
+            return f"is it running? systemctl status {layout.SERVICE} {IMAGES_SERVICE}"
         return "is 'netboot serve' running?"
 
     async def _tftp(self) -> str:

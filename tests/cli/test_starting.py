@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from netboot.cli.main import app
-from netboot.deploy import doctor, surroundings
+from netboot.deploy import doctor, layout, surroundings
 from netboot.deploy.doctor import Finding
 from netboot.deploy.surroundings import LanDhcp
 from netboot.errors import OperatorError
@@ -93,6 +93,23 @@ def test_the_answers_are_asked_for_and_json_stays_alone(
         "clock",
     ]
     assert told.err.count("router") == 2 and told.err.count("How many PCs") == 2
+
+
+def test_the_next_command_is_that_of_the_installation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "PROFILE", tmp_path / "profile.yaml")
+    monkeypatch.setattr(layout, "PACKAGED", tmp_path)
+
+    def last(name: str) -> str:
+        init(tmp_path / name, *ANSWERS)
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert last("profile.yaml") == (
+        "next: sudo systemctl enable --now netboot; "
+        "if it runs already: sudo systemctl reload netboot"
+    )
+    assert last("room.yaml") == f"next: sudo netboot serve --profile {tmp_path}/room.yaml"
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ wait $server
 """
 UPGRADE = f"""
 {ROOM}
+netboot doctor | grep -F 'is it running? systemctl status netboot netboot-images'
 systemctl enable --now netboot
 netboot doctor --wait 120
 before=$(systemctl show -P MainPID netboot)
