@@ -40,7 +40,7 @@ help:
 	    'make attack        all attacks of docs/security.md at once while a room works (6 minutes)' \
 	    'make bench-pages   our page server beside its peers (25 minutes; BENCH=--quick: 6)' \
 	    'make bench-compare A=commit B=commit: the rows of bench-pages that have changed between them' \
-	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \
+	    'make bench-client  a PC with swap here and there (30 minutes; BENCH=--quick: 15)' \
 	    'make bench-boot    boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)' \
 	    'make bench-screen  PCs until their page is shown, and what they read (BENCH=--quick: three rows)' \
 	    'make bench-panel   1,000 seats and 20 browsers at the page of the room (10 minutes; BENCH=--quick: 4)' \

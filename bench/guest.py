@@ -1,4 +1,4 @@
-"""The measured PC's additions to the lab: two drivers, nbd-client with libraries, a hook."""
+"""The measured PC's additions to the lab: drivers, nbd-client with libraries, a hook."""
 
 import hashlib
 import re
@@ -20,7 +20,7 @@ FOLDER = "bench"  # in the cache
 # The boot image has the driver of the PC's network card with its dependencies, and none for a disk.
 # Each module stands after those that it depends on.
 VIRTIO = "virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk"
-DRIVERS = (*VIRTIO.split(), "nbd")
+DRIVERS = (*VIRTIO.split(), "nbd", "zsmalloc", "zram")
 NBD_CLIENT = "nbd-client"
 
 
@@ -47,7 +47,7 @@ def _drivers(name: str, store: Cache, progress: Progress) -> Path:
         with store.scratch() as scratch:
             packages.unpack(apt.download(package, scratch, progress), scratch)
             for driver in DRIVERS:
-                (found,) = scratch.glob(f"usr/lib/modules/*/kernel/drivers/*/{driver}.ko")
+                (found,) = scratch.glob(f"usr/lib/modules/*/kernel/**/{driver}.ko")
                 shutil.copyfile(found, folder / found.name)
 
     names = hashlib.sha256(" ".join(DRIVERS).encode()).hexdigest()[:8]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any, Literal
 
@@ -11,6 +11,23 @@ from bench.report import Verdict
 MIB = 1 << 20
 PAGES_PER_MIB = MIB // 4096
 ATTACH_BAR, HEADER_BAR = 150.0, 10.0  # milliseconds of guest time
+PEER_BAR, ZRAM_BAR = 1.0, 1.05  # seconds of a load, as a ratio
+STALL_BAR = 1.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A memory load (memload): bytes, scattered pages, how well a page packs, touches by Zipf."""
+
+    bytes_: int
+    scattered: int
+    pack: int
+    touches: int
+
+    @property
+    def words(self) -> str:
+        """The part of the kernel argument netboot.bench_load that follows the runs."""
+        return f"{self.bytes_}:{self.scattered}:{self.pack}:{self.touches}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +41,17 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to have swap: over a network of ``mbit``, or on a ``disk``."""
+    """One way to have swap: over a network of ``mbit``, on a ``disk``, or in the PC's own RAM (zram).
+
+    ``tuned``: not netboot, but with netboot's settings of the kernel.
+    """
 
     name: str
-    by: Literal["netboot", "nbd-client", "disk"]
+    by: Literal["netboot", "nbd-client", "disk", "zram"]
     mbit: int = 0
     disk: Limit | None = None
     zswap: bool = False
+    tuned: bool = False
 
     @property
     def runs(self) -> int:
@@ -50,60 +71,98 @@ _PLAIN = (
     Way("netboot, 100 Mbit/s", "netboot", mbit=100),
     Way("nbd-client and nbdkit, 1 Gbit/s", "nbd-client", mbit=1000),
     Way("nbd-client and nbdkit, 100 Mbit/s", "nbd-client", mbit=100),
+    Way("nbd-client and nbdkit, 1 Gbit/s, our settings", "nbd-client", mbit=1000, tuned=True),
     Way("disk, 7200 rpm, seeks each time", "disk", disk=Limit(100, 80_000_000, rotational=True)),
     Way("disk, 7200 rpm, never seeks", "disk", disk=Limit(0, 80_000_000, rotational=True)),
     Way("SD card, 500 requests/s", "disk", disk=Limit(500, 0, rotational=False)),
 )
-WAYS = tuple(
-    Way(way.name, way.by, way.mbit, way.disk, zswap) for zswap in (False, True) for way in _PLAIN
-)
+# zswap in front of zram would compress pages twice.
+ZRAM = Way("zram alone", "zram")
+# The settings by default, on the usual network: the bars are for these.
+BARRED = replace(_PLAIN[0], zswap=True)
+WAYS = (ZRAM, *(replace(way, zswap=zswap) for zswap in (False, True) for way in _PLAIN))
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the load: its three parts, and the time in which a task waited (PSI).
+    """One run of the load: its four parts, and the time in which a task waited (PSI).
 
     The kernel counts a fetch of a page as a wait for ``io``, and also for ``memory`` if the page
     was in use shortly before. To make room for the page counts as ``memory`` alone. ``out_mib`` and
     ``in_mib`` were written to the device and read back; pages that zswap keeps are in neither.
+    ``refault_mib`` came back although they had been in use not long before. ``stall`` is the longest
+    time for one page.
     """
 
     write: float
     read: float
     scattered: float
+    touched: float
     memory: float
     io: float
     out_mib: float
     in_mib: float
+    refault_mib: float
+    stall: float
 
     @property
     def total(self) -> float:
         """The time from the first page to the last."""
-        return self.write + self.read + self.scattered
+        return self.write + self.read + self.scattered + self.touched
 
 
-def parse_run(data: Mapping[str, Any]) -> Run:
-    """Parse the PC's report of a run. Raises ValueError for a wrong page or an unfinished load."""
-    if data.get("wrong") != 0:
+DEVICES = {"netboot": "/dev/nbd", "nbd-client": "/dev/nbd", "disk": "/dev/vda", "zram": "/dev/zram"}
+
+
+def check_swap(way: Way, data: Mapping[str, Any]) -> None:
+    """Check what the PC says of its swap. Raises ValueError if it is not that of the way."""
+    zswap = "Y" if way.zswap else "N"
+    if not str(data.get("device")).startswith(DEVICES[way.by]) or data.get("zswap") != zswap:
+        raise ValueError(f"{way.title}: the PC has another swap: {dict(data)}")
+
+
+KILLED = 128 + 9  # the exit status of a program that the OOM killer has ended
+
+
+def parse_run(data: Mapping[str, Any]) -> Run | None:
+    """Parse the PC's report of a run, None if the OOM killer ended it. Raises ValueError.
+
+    A load that ended in any other way, found a wrong page or moved no page is no figure.
+    """
+    if data.get("status") == KILLED:
+        return None
+    if (data.get("status"), data.get("wrong")) != (0, 0) or not data.get("pages_out"):
         raise ValueError(f"the load failed: {dict(data)}")
     written, verified = float(data["written"]), float(data["verified"])
+    scattered = float(data["scattered"])
     return Run(
         write=written,
         read=verified - written,
-        scattered=float(data["scattered"]) - verified,
+        scattered=scattered - verified,
+        touched=float(data["touched"]) - scattered,
         memory=float(data["memory_us"]) / 1e6,
         io=float(data["io_us"]) / 1e6,
         out_mib=int(data["pages_out"]) / PAGES_PER_MIB,
         in_mib=int(data["pages_in"]) / PAGES_PER_MIB,
+        refault_mib=int(data["refaults"]) / PAGES_PER_MIB,
+        stall=float(data["stall"]),
     )
 
 
-def median_of(runs: Sequence[Run]) -> Run:
-    """Return the run whose total is the median (of two, the slower one)."""
-    return sorted(runs, key=lambda run: run.total)[len(runs) // 2]
+def median_of(runs: Sequence[Run | None]) -> Run | None:
+    """Return the run whose total is the median (of two, the slower one), None if one was killed."""
+    ended = [run for run in runs if run is not None]
+    if not ended or len(ended) < len(runs):
+        return None
+    return sorted(ended, key=lambda run: run.total)[len(ended) // 2]
 
 
-Results = Mapping[Way, Run]
+Results = Mapping[Way, Run | None]
+
+
+def ended(results: Results) -> dict[Way, Run]:
+    """Return the ways whose load was not killed."""
+    return {way: run for way, run in results.items() if run is not None}
 
 
 def attach_times(console: str) -> tuple[float, float, float]:
@@ -137,30 +196,80 @@ def attach_bars(attach_ms: Sequence[float], header_ms: Sequence[float]) -> list[
     ]
 
 
-def table(results: Results) -> str:
-    """Return a Markdown table of all runs."""
-    lines = [
-        "| swap | write | read | scattered | all | PSI memory | PSI io | MiB out | in |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+def load_bars(usual: Results, fitting: Results, beyond: Results) -> list[Verdict]:
+    """Return the bars of the three loads, as far as their ways were measured."""
+    bars = []
+    runs = ended(usual)
+    ours = {(way.mbit, way.zswap): run for way, run in runs.items() if way.by == "netboot"}
+    ratios = [
+        ours[way.mbit, way.zswap].total / run.total
+        for way, run in runs.items()
+        if way.by == "nbd-client" and (way.mbit, way.zswap) in ours
     ]
-    lines += [
-        f"| {way.title} | {run.write:.1f} s | {run.read:.1f} s | {run.scattered:.1f} s "
-        f"| {run.total:.1f} s | {run.memory:.1f} s | {run.io:.1f} s "
-        f"| {run.out_mib:.0f} | {run.in_mib:.0f} |"
+    if ratios:
+        bars.append(
+            Verdict("worst of all: s / nbd-client's", max(ratios), PEER_BAR, at_least=False)
+        )
+    small = ended(fitting)
+    if BARRED in small and ZRAM in small:
+        ratio = small[BARRED].total / small[ZRAM].total
+        name = f"set that fits zram, {BARRED.title}: s / zram's"
+        bars.append(Verdict(name, ratio, ZRAM_BAR, at_least=False))
+    tried = [
+        run
+        for results in (usual, fitting, beyond)
         for way, run in results.items()
+        if way.by == "netboot"
     ]
+    if tried:
+        killed = sum(run is None for run in tried)
+        bars.append(Verdict("netboot's loads that ran out of memory", killed, 0, at_least=False))
+    if ours:
+        stall = max(run.stall for run in ours.values())
+        bars.append(Verdict("longest stall without a fault, s", stall, STALL_BAR, at_least=False))
+    return bars
+
+
+COLUMNS = (
+    *("write", "read", "scattered", "programs", "total", "longest stall"),
+    *("PSI memory", "PSI io", "MiB out", "in", "refaults"),
+)
+
+
+def table(results: Results, about: str) -> str:
+    """Return a Markdown table of one load. ``about`` says which one, and stands over the names."""
+    lines = [f"| {about} | {' | '.join(COLUMNS)} |", f"|---|{'--:|' * len(COLUMNS)}"]
+    lines += [f"| {way.title} | {' | '.join(_cells(run))} |" for way, run in results.items()]
     return "\n".join(lines)
+
+
+def _cells(run: Run | None) -> list[str]:
+    if run is None:
+        return ["OOM killer", *[""] * (len(COLUMNS) - 1)]
+    parts = (run.write, run.read, run.scattered, run.touched, run.total)
+    moved = (run.out_mib, run.in_mib, run.refault_mib)
+    return [
+        *(f"{part:.1f} s" for part in parts),
+        f"{run.stall:.2f} s",
+        *(f"{pressure:.1f} s" for pressure in (run.memory, run.io)),
+        *(f"{mib:.0f}" for mib in moved),
+    ]
 
 
 def claims(results: Results) -> str:
     """Return a table for the claim of 1997 that network swap beats a local disk, by pairs."""
-    lines = ["| netboot | against | sequential | scattered | all |", "|---|---|---|---|---|"]
-    for ours in (way for way in results if way.by == "netboot"):
-        for disk in (way for way in results if way.disk and way.zswap == ours.zswap):
-            mine, other = results[ours], results[disk]
+    lines = [
+        "| netboot | against | sequential | scattered | programs | all |",
+        "|---|---|---|---|---|---|",
+    ]
+    runs = ended(results)
+    for ours in (way for way in runs if way.by == "netboot"):
+        for disk in (way for way in runs if way.disk and way.zswap == ours.zswap):
+            mine, other = runs[ours], runs[disk]
             ratios = (
                 (other.write + other.read) / (mine.write + mine.read),
                 other.scattered / mine.scattered,
+                other.touched / mine.touched,
                 other.total / mine.total,
             )
             cells = " | ".join(_verdict(ratio) for ratio in ratios)
@@ -175,10 +284,9 @@ def _verdict(ratio: float) -> str:
     return "no difference" if ratio > 1 / 1.1 else f"**refuted**, {1 / ratio:.1f} times as slow"
 
 
-def details(results: Mapping[Way, Sequence[Run]]) -> dict[str, Any]:
-    """Return all figures for the JSON report."""
-    return {
-        "ways": [
-            {**asdict(way), "runs": [asdict(run) for run in runs]} for way, runs in results.items()
-        ]
-    }
+def details(results: Mapping[Way, Sequence[Run | None]]) -> list[dict[str, Any]]:
+    """Return all figures of one load for the JSON report; a run that was killed is None."""
+    return [
+        {**asdict(way), "runs": [run and asdict(run) for run in runs]}
+        for way, runs in results.items()
+    ]

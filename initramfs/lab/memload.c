@@ -1,4 +1,4 @@
-/* memload BYTES [ROUNDS [SCATTERED [PACK]]]: a memory load that notices if swap loses or exchanges a
+/* memload BYTES [ROUNDS [SCATTERED [PACK [TOUCHES]]]]: a memory load that notices if swap loses or exchanges a
  * page.
  *
  * Writes BYTES page by page, then reads everything back. The words of a page do not compress, and depend
@@ -9,7 +9,10 @@
  * Then SCATTERED pages, far from each other, are read and rewritten. With PACK the words of a page
  * repeat, so that the page compresses to 1/PACK of its size.
  *
- * Prints `written ...`, `verified ...` and `scattered ...` after each pass, `stall seconds=S` after a
+ * Then, as a program does, TOUCHES pages are read and each fourth of them is rewritten. Page
+ * number n comes 1/n as often as the first (Zipf), and other pages come first after each eighth of them.
+ *
+ * Prints `written ...`, `verified ...`, `scattered ...` and `touched ...` after each pass, `stall seconds=S` after a
  * page that took a second or more, and `pages=N wrong=N seconds=S longest_stall=S` at the end. Seconds
  * count from the start. Exit: 0 all pages right, 1 wrong pages, 2 usage or no memory.
  */
@@ -23,6 +26,7 @@
 #define PAGE 4096
 #define WORDS (PAGE / 8)
 #define SHOWN 10 /* wrong pages that are described one by one */
+#define PHASES 8 /* times that other pages are hot */
 #define STALL 1.0 /* seconds for one page that count as a stall */
 
 static double longest_stall;
@@ -166,19 +170,52 @@ static uint64_t scatter(volatile uint64_t *memory, uint64_t pages, uint64_t coun
     return wrong;
 }
 
+/* Return a number below 2^bits. It has each number of digits equally often, so that number n comes about
+ * 1/n as often as number 1: Zipf's law with the exponent 1. */
+static uint64_t zipf(uint64_t *state, unsigned bits)
+{
+    uint64_t top;
+
+    *state = next(*state);
+    top = 1ull << splitmix(*state) % bits;
+    return top | (splitmix(*state + 1) & (top - 1));
+}
+
+static uint64_t touch(volatile uint64_t *memory, uint64_t pages, uint64_t count, uint64_t round)
+{
+    uint64_t wrong = 0, step = stride(pages), state = round;
+    unsigned bits = 1;
+
+    while (bits < 63 && 2ull << bits <= pages)
+        bits++;
+    for (uint64_t at = 0; at < count; at++) {
+        uint64_t phase = at * PHASES / count, rank = zipf(&state, bits);
+        uint64_t number = (rank * step + phase * (pages / PHASES)) % pages;
+        volatile uint64_t *page = memory + number * WORDS;
+
+        if (!is_right(page, number, round) && wrong++ < SHOWN)
+            describe(page, number);
+        if (at % 4 == 0)
+            fill(page, number, round);
+        watch();
+    }
+    return wrong;
+}
+
 int main(int count, char **arguments)
 {
     uint64_t pages, wrong = 0;
     unsigned long rounds = count > 2 ? strtoul(arguments[2], NULL, 10) : 1;
     unsigned long scattered = count > 3 ? strtoul(arguments[3], NULL, 10) : 0;
     unsigned long pack = count > 4 ? strtoul(arguments[4], NULL, 10) : 1;
+    unsigned long touches = count > 5 ? strtoul(arguments[5], NULL, 10) : 0;
     struct timespec begin;
     volatile uint64_t *memory;
 
-    pages = count > 1 && count < 6 ? strtoull(arguments[1], NULL, 10) / PAGE : 0;
+    pages = count > 1 && count < 7 ? strtoull(arguments[1], NULL, 10) / PAGE : 0;
     if (pages == 0 || rounds == 0 || rounds > 0xffff || scattered > pages || pack == 0 ||
         pack > WORDS) {
-        fprintf(stderr, "usage: memload BYTES [ROUNDS [SCATTERED [PACK]]]\n");
+        fprintf(stderr, "usage: memload BYTES [ROUNDS [SCATTERED [PACK [TOUCHES]]]]\n");
         return 2;
     }
     period = WORDS / (unsigned)pack;
@@ -205,6 +242,10 @@ int main(int count, char **arguments)
         if (scattered) {
             wrong += scatter(memory, pages, scattered, round);
             printf("scattered pages=%lu seconds=%.2f\n", scattered, seconds_since(&begin));
+        }
+        if (touches) {
+            wrong += touch(memory, pages, touches, round);
+            printf("touched pages=%lu seconds=%.2f\n", touches, seconds_since(&begin));
         }
     }
     printf("pages=%llu wrong=%llu seconds=%.2f longest_stall=%.2f\n", (unsigned long long)pages,
