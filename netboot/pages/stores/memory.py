@@ -101,7 +101,7 @@ class MemoryFile(SparseFile):
             return
         whole = length == PAGE_BYTES and not offset % PAGE_BYTES
         if whole and self._states[offset // PAGE_BYTES] == MAPPED:  # the hot path, without a call
-            self._mapped[offset : offset + PAGE_BYTES] = data
+            self._mapping[offset : offset + PAGE_BYTES] = data
             return
         stored = self.view(offset, length)
         if stored is not None:
