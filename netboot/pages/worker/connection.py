@@ -44,6 +44,7 @@ class Connection:
     oldest: Held | None = None  # of its requests that wait for room, and since when it does
     waits_since: float | None = None
     modest: int = 0  # turns until the next second look at its socket in a turn
+    filled: bool = False  # the last receive took as much as it could
 
     @property
     def closed(self) -> bool:
@@ -74,8 +75,8 @@ class Connection:
                 if not alone or not exchange.hungry or self.unsent or self.received > enough:
                     break
                 # A client that shares our CPU has sent its next request by now, or will send none
-                # before we sleep.
-                if self.modest:
+                # before we sleep. After a receive that filled its room there is more.
+                if self.modest and not self.filled:
                     self.modest -= 1
                     break
             else:
@@ -146,11 +147,13 @@ class Connection:
             return True
         sink = exchange.sink
         room = sink or (buffers.input[kept:] if kept else buffers.input)
+        most = min(limit, len(room))
         try:
-            received = self.sock.recv_into(room, min(limit, len(room)))
+            received = self.sock.recv_into(room, most)
         except BlockingIOError:
-            self.modest = MODEST_TURNS
+            self.modest, self.filled = MODEST_TURNS, False
             return True
+        self.filled = received == most
         self.received += received
         if sink is None:
             buffers.end = kept + received

@@ -42,3 +42,16 @@ def test_what_a_failed_turn_leaves_behind_reaches_no_other_client() -> None:
         other.sendall(request(READ, 0, 16))
         assert healthy.serve(buffers, TURN_BYTES) is None
         assert other.recv(8192)[16:] == PAGE[:16]
+
+
+def test_a_receive_that_filled_its_room_is_followed_by_another_one() -> None:
+    buffers = Buffers()
+    connection, client = connected(ArrayFile(mapped=True))
+    read = request(READ, 0, 16)
+    with connection.sock, client:
+        client.sendall(read)
+        assert connection.serve(buffers, TURN_BYTES, alone=True) is None
+        assert connection.modest, "the second look found nothing"
+        client.sendall(4 * read)
+        assert connection.serve(buffers, 2 * len(read), alone=True) is None
+        assert connection.area.counters.reads == 1 + 4
