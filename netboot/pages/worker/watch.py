@@ -37,7 +37,9 @@ class Watch:
             self.register(connection, 0)
             return
         ready = exchange.hungry and not connection.unsent
-        self.register(connection, select.EPOLLIN if ready else select.EPOLLOUT)
+        wanted = select.EPOLLIN if ready else select.EPOLLOUT
+        if wanted != connection.waits_for:
+            self.register(connection, wanted)
 
     def register(self, connection: Connection, waits_for: int) -> None:
         """Register a connection for these events of epoll; 0 for none, not even for its end."""

@@ -68,13 +68,13 @@ class Worker:
         connections, orders, reports = self._connections, self._orders, self._reports
         lone: int | None = None
         while not orders.ended:
-            waiting, goes_on = [], True
+            waiting, goes_on, told = [], True, False
             for descriptor, _ in self._lookout.events(self._patience(), lone):
                 connection = connections.get(descriptor)
                 if connection is not None:
                     waiting.append(connection)
                 elif self._link.owns(descriptor):
-                    goes_on = orders.obey()
+                    goes_on, told = orders.obey(), True
             if not goes_on:
                 break
             if self._desk.woken or self._desk.reads:
@@ -82,7 +82,8 @@ class Worker:
             if self._arrived:
                 waiting += [each for each in self._arrived.values() if each not in waiting]
             # An order may have fenced a connection that was ready in the same poll.
-            waiting = [each for each in waiting if each.may_go]
+            if told or self._arrived:
+                waiting = [each for each in waiting if each.may_go]
             lone = waiting[0].sock.fileno() if len(waiting) == 1 else None
             if connections.shared:
                 self._share(waiting)
