@@ -1,7 +1,7 @@
 """The events of each seat's boot, in order: the model of the timeline, status and metrics."""
 
 import json
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,8 +54,12 @@ OF_OTHERS = frozenset(
 
 # Stages of each round of swap that comes and goes. They must not push out the boot.
 OF_SWAP = frozenset(("pages:attach", "pages:detach", "agent:lost", "agent:reattached"))
-# Stages that share a limit, and its row.
-_SHARES = ((OF_OTHERS, JOURNAL_EVENTS_OF_OTHERS), (OF_SWAP, JOURNAL_EVENTS_OF_SWAP))
+# Stages that share a limit, by each of them, and the limit.
+_SHARES = {
+    stage: (stages, limit.per_address or 0)
+    for stages, limit in ((OF_OTHERS, JOURNAL_EVENTS_OF_OTHERS), (OF_SWAP, JOURNAL_EVENTS_OF_SWAP))
+    for stage in stages
+}
 
 
 # Of the JSON of an event without its message and data.
@@ -94,7 +98,7 @@ class _Kept:
 class _History:
     events: deque[_Kept] = field(default_factory=deque)
     size: int = 0  # of the events
-    shares: Counter[Collection[str]] = field(default_factory=Counter)
+    shares: dict[Collection[str], int] = field(default_factory=dict)  # how many of these stages
 
     def add(self, kept: _Kept) -> None:
         """Append an event."""
@@ -112,9 +116,9 @@ class _History:
 
     def _count(self, kept: _Kept, change: int) -> None:
         self.size += change * kept.size
-        for stages, _ in _SHARES:
-            if kept.event.stage in stages:
-                self.shares[stages] += change
+        shared = _SHARES.get(kept.event.stage)
+        if shared is not None:
+            self.shares[shared[0]] = self.shares.get(shared[0], 0) + change
 
 
 class Journal:
@@ -202,13 +206,16 @@ class Journal:
             part, most = self._proven, JOURNAL_EVENTS.per_address
         else:
             part, most = self._strangers, JOURNAL_EVENTS_OF_STRANGERS.per_address
-        history = part[seat] = part.pop(seat, _History())
+        history = part.pop(seat, None)
+        if history is None:
+            history = _History()
+        part[seat] = history
         kept = _Kept(event, estimated_bytes(event))
         history.add(kept)
         self._size += kept.size
-        for stages, limit in _SHARES:
-            if history.shares[stages] > (limit.per_address or 0):
-                self._size -= history.drop(stages)
+        shared = _SHARES.get(event.stage)
+        if shared is not None and history.shares[shared[0]] > shared[1]:
+            self._size -= history.drop(shared[0])
         while len(history.events) > (most or 0):
             self._size -= history.drop()
         self._fit(seat)

@@ -132,8 +132,10 @@ class Telling:
         fills_a_line = self._rations.take(event.seat, time.monotonic())
         if refused := self._rations.take_refused():
             self._log.warning("%d more events in the last minute", refused)
+        if not fills_a_line:
+            return
         priority = priority_of(event)
-        if not fills_a_line or priority > self._level:
+        if priority > self._level:
             return
         hostname = self._profile.hostname(event.seat)
         self._lines.write(

@@ -13,7 +13,7 @@ from netboot.boot.plan import BootPlan
 from netboot.errors import Ignored
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import pxe
-from netboot.serve.dhcp.packet import ANY, BOOTREPLY, Option, Packet
+from netboot.serve.dhcp.packet import ANY, BOOTREPLY, Option, Packet, dotted
 from netboot.serve.dhcp.packet import MessageType as Type
 from netboot.serve.dhcp.scope import Scope
 
@@ -50,7 +50,7 @@ ECHOED_TO_RELAY = Option.RELAY_AGENT_INFORMATION
 MOST_ECHOED = 700  # bytes in all: the answer must fit into a frame
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class Context:
     """The arrival of a packet, and all that its answer depends on.
 
@@ -69,7 +69,7 @@ class Context:
     scopes: Sequence[Scope] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class Reply:
     """A packet and its target; ``client`` is None for a DHCP client that does not boot.
 
@@ -117,7 +117,7 @@ class Shortage(Ignored):
     is_spared: Callable[[str], bool] = bool  # whether an owner keeps its lease; as given: all do
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class Question:
     """A packet and the facts read from it: all that the modes need."""
 
@@ -175,9 +175,12 @@ def server_names(question: Question, bootfile: bytes) -> dict[int, bytes]:
     They end with the NUL that some ROMs need (dnsmasq's rfc2131.c).
     """
     asked = question.packet.options.get(Option.PARAMETER_REQUEST_LIST, b"")
-    server = str(question.context.server).encode()
-    named = {int(Option.TFTP_SERVER_NAME): server, int(Option.BOOTFILE_NAME): bootfile}
-    return {code: value + b"\0" for code, value in named.items() if value and code in asked}
+    named: dict[int, bytes] = {}
+    if Option.TFTP_SERVER_NAME in asked:
+        named[Option.TFTP_SERVER_NAME] = dotted(question.context.server).encode() + b"\0"
+    if bootfile and Option.BOOTFILE_NAME in asked:
+        named[Option.BOOTFILE_NAME] = bootfile + b"\0"
+    return named
 
 
 def vendor_class(question: Question) -> dict[int, bytes]:
@@ -228,7 +231,7 @@ def compose(
         yiaddr=yiaddr,
         siaddr=server if bootfile else ANY,
         giaddr=request.giaddr,
-        sname=str(server).encode() if bootfile else b"",
+        sname=dotted(server).encode() if bootfile else b"",
         file=bootfile,
         options=all_options,
     )

@@ -170,18 +170,10 @@ def _lease(
 ) -> Reply:
     """Return a DHCPOFFER or DHCPACK with all settings; ``lease_time`` is None for an INFORM."""
     request, context = question.packet, question.context
-    dhcp = context.profile.dhcp
     options: dict[int, bytes] = {}
     if lease_time is not None:
         options[Option.IP_ADDRESS_LEASE_TIME] = lease_time.to_bytes(4, "big")
-    options[Option.SUBNET_MASK] = scope.network.netmask.packed
-    if scope.router is not None:
-        options[Option.ROUTER] = scope.router.packed
-    for option, servers in ((Option.DOMAIN_NAME_SERVER, scope.dns), (Option.NTP_SERVERS, dhcp.ntp)):
-        if servers:
-            options[option] = b"".join(server.packed for server in servers)
-    if dhcp.domain is not None:
-        options[Option.DOMAIN_NAME] = dhcp.domain.encode()
+    options |= scope.options
     options[Option.HOST_NAME] = context.profile.hostname(question.mac).encode()
     client = question.client
     if client is not None and client.stage is Stage.IPXE:

@@ -55,7 +55,7 @@ LOOK_AGAIN_SECONDS = 0.7
 MANY_ADDRESSES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class _Probe:
     """An address that was offered to ``mac`` and probed. ``until`` is of time.monotonic()."""
 

@@ -82,9 +82,12 @@ DECIDE_CUT_OFF = (
 )
 
 ANY = IPv4Address(0)
+NO_ADDRESS = bytes(4)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as all that is made for each packet, because Python takes four times as long to make what
+# is. A tenth of an answer's time was spent on that. Nothing changes them all the same.
+@dataclass(slots=True)
 class Packet:
     """One DHCP message, its options joined (RFC 3396) and overload (option 52) resolved.
 
@@ -111,18 +114,17 @@ class Packet:
     options: Mapping[int, bytes] = field(default_factory=dict)
     firsts: Mapping[int, bytes] = field(default_factory=dict, compare=False)
     recalled: Collection[int] = ()
+    mac: str | None = field(init=False, compare=False)
+    """``aa:bb:cc:dd:ee:ff``, or None without an Ethernet address (EDK2 may send a GUID).
 
-    @property
-    def mac(self) -> str | None:
-        """``aa:bb:cc:dd:ee:ff``, or None without an Ethernet address (EDK2 may send a GUID).
+    A hardware type or length that is wrong does no harm if the field has six bytes and no more.
+    """
 
-        A hardware type or length that is wrong does no harm if the field has six bytes and no more.
-        """
-        if (self.htype != ETHERNET or self.hlen != 6) and (
-            any(self.chaddr[6:]) or not any(self.chaddr)
-        ):
-            return None
-        return self.chaddr[:6].hex(":")
+    def __post_init__(self) -> None:
+        # Made once: an answer looks at it some twenty times.
+        is_odd = self.htype != ETHERNET or self.hlen != 6
+        is_other = is_odd and (any(self.chaddr[6:]) or not any(self.chaddr))
+        self.mac = None if is_other else self.chaddr[:6].hex(":")
 
     @property
     def card(self) -> str:
@@ -142,6 +144,11 @@ class Packet:
         """Return the first address in ``option``; None if it is absent or too short."""
         value = self.options.get(option, b"")
         return IPv4Address(value[:4]) if len(value) >= 4 else None
+
+
+def dotted(address: IPv4Address) -> str:
+    """Return an address as ``str`` does, in a third of its time."""
+    return "{}.{}.{}.{}".format(*address.packed)
 
 
 def parse(data: bytes) -> Packet:
@@ -169,7 +176,9 @@ def parse(data: bytes) -> Packet:
         _read_options(sname, options, firsts)
         sname = b""
     options.pop(OVERLOAD, None)
-    ciaddr, yiaddr, siaddr, giaddr = map(IPv4Address, addresses)
+    ciaddr, yiaddr, siaddr, giaddr = (
+        ANY if address == NO_ADDRESS else IPv4Address(address) for address in addresses
+    )
     return Packet(
         op=op,
         xid=xid,
@@ -247,11 +256,14 @@ def serialize(packet: Packet) -> bytes:
     kind = packet.options.get(Option.DHCP_MESSAGE_TYPE)
     first = {} if kind is None else {int(Option.DHCP_MESSAGE_TYPE): kind}
     for code, value in (first | dict(packet.options)).items():  # the other options keep their order
-        if code in (PAD, OVERLOAD, END) or not 0 < code < 255:
+        if code == OVERLOAD or not PAD < code < END:
             raise ValueError(f"option {code} must not be sent")
-        for start in range(0, len(value) or 1, 255):
+        if len(value) <= 255:
+            out += b"%c%c%b" % (code, len(value), value)
+            continue
+        for start in range(0, len(value), 255):
             part = value[start : start + 255]
-            out += bytes((code, len(part))) + part
+            out += b"%c%c%b" % (code, len(part), part)
     out.append(END)
     # Zeros after END, never before (U-Boot) nor between options (WDS's parser; iPXE's efi_pxe.c).
     return bytes(out.ljust(MIN_BYTES, b"\0"))

@@ -7,7 +7,7 @@ from netboot.boot.client import Client, Stage
 from netboot.boot.events import BootEvent
 from netboot.errors import Ignored, ProtocolError
 from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Reply
-from netboot.serve.dhcp.packet import Packet
+from netboot.serve.dhcp.packet import Packet, dotted
 from netboot.serve.dhcp.pxe import architectures, listed, vendor_class
 from netboot.serve.dhcp.refusal import mac_in, screen
 
@@ -86,8 +86,8 @@ def of_reply(reply: Reply, port: int, milliseconds: float, when: float) -> BootE
     data: dict[str, Any] = {"type": name, "ms": round(milliseconds, 3)}
     words = [name]
     if int(packet.yiaddr):
-        data["address"] = str(packet.yiaddr)
-        words[0] += f" {packet.yiaddr}"
+        data["address"] = address = dotted(packet.yiaddr)
+        words[0] += f" {address}"
     if file:
         data["file"] = file
         words.append(f"boot file {file}")

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 from netboot.boot import rank
 from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
+from netboot.profile.sections import Dhcp
 from netboot.serve.dhcp import relay
 from netboot.serve.dhcp.lease import LeasePool
 from netboot.serve.dhcp.packet import ANY, Option, Packet
@@ -14,12 +15,16 @@ from netboot.serve.dhcp.packet import ANY, Option, Packet
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One network: that of an interface of ours, or one behind a relay."""
+    """One network: that of an interface of ours, or one behind a relay.
+
+    ``options`` are the settings that all its PCs get, in the order of an answer.
+    """
 
     network: IPv4Network
     pool: LeasePool
     router: IPv4Address | None
     dns: tuple[IPv4Address, ...]
+    options: Mapping[int, bytes]
 
 
 def make_scopes(
@@ -71,7 +76,7 @@ def _scopes(
             pool = LeasePool(addresses, dhcp.lease_time, owners, taken)
         pool.avoid(taken)
         pool.half = half
-        return Scope(network, pool, router, dns)
+        return Scope(network, pool, router, dns, _options(network, router, dns, dhcp))
 
     if dhcp.range is not None:
         first = dhcp.range.first
@@ -91,6 +96,20 @@ def _scopes(
         local = {owner: each for owner, each in reservations.items() if each in network}
         dns = settings.dns or dhcp.dns
         yield scope(network, pools.get(network), settings.range, settings.router, dns, local)
+
+
+def _options(
+    network: IPv4Network, router: IPv4Address | None, dns: Sequence[IPv4Address], dhcp: Dhcp
+) -> Mapping[int, bytes]:
+    options: dict[int, bytes] = {Option.SUBNET_MASK: network.netmask.packed}
+    if router is not None:
+        options[Option.ROUTER] = router.packed
+    for option, servers in ((Option.DOMAIN_NAME_SERVER, dns), (Option.NTP_SERVERS, dhcp.ntp)):
+        if servers:
+            options[option] = b"".join(server.packed for server in servers)
+    if dhcp.domain is not None:
+        options[Option.DOMAIN_NAME] = dhcp.domain.encode()
+    return options
 
 
 def _smallest(addresses: AddressRange) -> IPv4Network:

@@ -1,12 +1,13 @@
 """The sender of a DHCP packet: a client that we can boot, or a reason to ignore it. Pure."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from netboot.boot.arch import BY_CODE, BY_OUI, OTHER_WAY, Architecture, Firmware
 from netboot.boot.client import Client, Stage
 from netboot.errors import Ignored
 from netboot.serve.dhcp import pxe
-from netboot.serve.dhcp.packet import Packet
+from netboot.serve.dhcp.packet import BOOTREQUEST, Option, Packet
 
 BIOS = 0  # old ROMs name no architecture
 
@@ -18,8 +19,49 @@ NEEDED = {
 }
 
 
+# The options that decide, besides the maker's part of the MAC address.
+_DECIDING = (
+    Option.VENDOR_CLASS_IDENTIFIER,
+    Option.USER_CLASS,
+    Option.CLIENT_SYSTEM_ARCHITECTURE,
+    Option.ETHERBOOT_ENCAPSULATED,
+)
+# The PCs of a room are of few kinds, and each asks several times in a boot. A packet has 4 KiB at most, so
+# all that is remembered has 512 KiB at most.
+_KINDS = 128
+_Values = tuple[bytes | None, ...]
+
+
 def client_from_packet(packet: Packet) -> Client | Ignored:
     """Return the client that sent ``packet``, or the reason why we cannot boot the sender."""
+    mac, options, firsts = packet.mac, packet.options, packet.firsts
+    if mac is None:
+        return _client_of(packet)
+    values = tuple(options.get(code) for code in _DECIDING)
+    first = tuple(firsts.get(code) for code in _DECIDING) if firsts else ()
+    kind = _kind(mac[:8] if mac[:8] in BY_OUI else "", values, first)
+    if isinstance(kind, Ignored):
+        return kind
+    return Client(
+        mac, kind.arch, kind.stage, kind.nic, kind.able, kind.ours, machine=pxe.machine(packet)
+    )
+
+
+@lru_cache(maxsize=_KINDS)
+def _kind(maker: str, values: _Values, firsts: _Values) -> Client | Ignored:
+    """Return the client for a packet with these options, with any MAC address of its maker."""
+    chaddr = bytes.fromhex(maker.replace(":", "")).ljust(16, b"\0")
+    return _client_of(
+        Packet(BOOTREQUEST, 0, chaddr, options=_present(values), firsts=_present(firsts))
+    )
+
+
+def _present(values: _Values) -> dict[int, bytes]:
+    pairs = zip(_DECIDING, values, strict=False)  # none at all, if no option came twice
+    return {int(code): value for code, value in pairs if value is not None}
+
+
+def _client_of(packet: Packet) -> Client | Ignored:
     vendor_class = pxe.vendor_class(packet)
     if vendor_class is None:
         return Ignored("not a boot client: option 60 begins with neither PXEClient nor HTTPClient")
@@ -44,7 +86,6 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
         arch=arch,
         stage=Stage.IPXE if pxe.is_ipxe(packet) else Stage.FIRMWARE,
         nic=pxe.nic(packet),
-        machine=pxe.machine(packet),
         ours=pxe.is_ours(packet),
         able=not features or NEEDED.get(arch.firmware, set()) <= features,
     )

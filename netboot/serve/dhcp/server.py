@@ -47,7 +47,7 @@ REST_SECONDS = 0.05  # in a flood, between two looks at the queue
 BESIDE = "to serve beside it anyway: --set dhcp.beside=yes, or 'beside: yes' below dhcp"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class _Arrived:
     """A datagram that waits for its turn; ``received`` is of time.perf_counter().
 
@@ -62,7 +62,7 @@ class _Arrived:
     left: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class _Answered:
     """A reply to ``asked`` that waits for the leases to be on disk.
 

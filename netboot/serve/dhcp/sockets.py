@@ -11,6 +11,7 @@ from netboot.host import filters
 from netboot.host.interfaces import Interface
 from netboot.host.sockets import widen_receive_buffer
 from netboot.serve.dhcp import frames
+from netboot.serve.dhcp.packet import dotted
 
 # 500 PCs, two lessons' worth, that ask at once overrun the default buffer: dnsmasq and Kea answer
 # 166 of them (measured). A DISCOVER counts as 1,280 bytes in the kernel, so 6,500 fit. They are
@@ -25,7 +26,7 @@ PRIVILEGED_BELOW = 1024  # Linux's net.ipv4.ip_unprivileged_port_start
 BATCH = 64  # packets taken from one socket before others have their turn
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class Arrival:
     """A datagram, its sender, and the index of the interface that received it (0: unknown).
 
@@ -85,7 +86,7 @@ class Port:
         """Send from our address on ``interface``, bypassing the routing table. Raises OSError."""
         pktinfo = PKTINFO.pack(interface.index, interface.address.packed, bytes(4))
         ancillary = [(socket.IPPROTO_IP, IP_PKTINFO, pktinfo)]
-        self._sock.sendmsg([data], ancillary, 0, (str(target[0]), target[1]))
+        self._sock.sendmsg([data], ancillary, 0, (dotted(target[0]), target[1]))
 
 
 class SharedPort(Port):

@@ -10,7 +10,6 @@ import platform
 import secrets
 import socket
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
@@ -22,6 +21,7 @@ from netboot.feed.records import Event, Gone, Hello, Pages, Plan, Record, Report
 from netboot.feed.ring import Ring
 from netboot.feed.seat import Known
 from netboot.feed.state import RoomState, Standing
+from netboot.feed.waiting import Waiting
 from netboot.host import faults
 from netboot.serve.feed.acting import Acting, Order
 from netboot.serve.feed.figures import Figures
@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 
 MOMENT_SECONDS = 0.1  # until an event is looked at
 AT_ONCE = 32  # events between two visits to the event loop, and rows: about a millisecond
-MOST_WAITING = 20_000  # events; as many as the ring keeps
+# Between two looks at AT_ONCE events of strangers: 640 a second. A storm of new PCs makes 15,000, and a
+# look at one takes as long as half an answer to DHCP. The ring keeps 1,000 of them.
+STRANGERS_SECONDS = 0.05
 SECOND = 1.0
 LEAST_REPORT_SECONDS = 2.0  # between two reports of a seat, which sends one every 10 s
 RUN_BYTES = 8
@@ -62,7 +64,7 @@ class Feed:
         self._plan = Plan(profile.room.plan)
         self._server: ServerRow | None = None
         self._pages: dict[str, Pages] = {}  # of the last second
-        self._waiting: deque[BootEvent] = deque(maxlen=MOST_WAITING)
+        self._waiting = Waiting(proven)
         self._fresh: list[Event] = []  # that no reader has yet
         self._is_due = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,25 +102,29 @@ class Feed:
         """Keep an event for a moment."""
         if not event.seat or is_played(event.seat):
             return
-        self._waiting.append(event)
+        self._figures.told.count(event)
+        self._waiting.put(event)
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_later(MOMENT_SECONDS, self._look)
 
     def _look(self) -> None:
-        """Look at some of the events that wait."""
-        for _ in range(min(len(self._waiting), AT_ONCE)):
-            self._take(self._waiting.popleft())
-        if self._waiting:
+        """Look at some of the events that wait, at those of strangers if there are no others."""
+        for event in self._waiting.take(AT_ONCE):
+            self._take(event)
+        if self._waiting.proven:
             asyncio.get_running_loop().call_soon(self._look)
             return
-        self._is_due = False
+        for event in self._waiting.take_of_strangers(AT_ONCE):
+            self._take(event)
+        self._is_due = len(self._waiting) > 0
+        if self._is_due:
+            asyncio.get_running_loop().call_later(STRANGERS_SECONDS, self._look)
         self._send_events()
 
     def _take(self, event: BootEvent) -> None:
         numbered = self._ring.add(event.when, event.seat, event.stage, event.message, event.data)
         self._state.event(numbered, self._known(event.seat))
-        self._figures.told.count(event)
         if self.readers:
             self._fresh.append(numbered)
 
@@ -197,8 +203,10 @@ class Feed:
 
         ``run`` is that of these events. Add the reader in the same moment.
         """
-        while self._waiting:
-            self._take(self._waiting.popleft())
+        for event in self._waiting.take(len(self._waiting)):
+            self._take(event)
+        for event in self._waiting.take_of_strangers(len(self._waiting)):
+            self._take(event)
         self._send_events()
         known = after if run == self._run and after < self._ring.next else 0
         records: list[Record] = [

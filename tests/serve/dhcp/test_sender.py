@@ -108,3 +108,20 @@ def test_an_old_rom_without_option_93_is_known_by_option_60_or_a_bios(
     )
     assert isinstance(client, Client)
     assert client.arch.code == code
+
+
+def test_two_pcs_of_one_kind_keep_their_own_names() -> None:
+    """The kind of a PC is remembered by its options, and nothing else of it."""
+    for number in (1, 2):
+        pc = PxeClient(mac=f"52:54:00:12:34:0{number}", ipxe=True)
+        assert client_from_packet(parse(pc.discover())) == Client(
+            pc.mac, BY_CODE[pc.arch], Stage.IPXE, (0x8086, 0x100E), machine=MACHINE
+        )
+
+
+def test_the_same_options_of_a_raspberry_pi_are_another_kind() -> None:
+    data = PxeClient(mac="52:54:00:12:34:01", arch=BIOS).discover()
+    pi = bytes.fromhex("dca632000001")
+    found = [client_from_packet(parse(each)) for each in (data, data[:28] + pi + data[34:])]
+    names = [each.arch.name for each in found if isinstance(each, Client)]
+    assert len(set(names)) == 2
