@@ -39,7 +39,7 @@ from netboot.pages.worker.buffers import (
 )
 from netboot.pages.worker.held import Held
 from netboot.pages.worker.tasks import Task
-from netboot.pages.worker.work import Pause, Work, begin_work, tell_read
+from netboot.pages.worker.work import FUA, Pause, Work, begin_work, tell_read
 
 __all__ = ["BUFFER_BYTES", "Area", "Buffers", "Counters", "Exchange"]
 
@@ -429,6 +429,6 @@ class Exchange:
             return None
         self._is_reply = request.command == Command.READ
         self._is_heavy = request.command not in (Command.READ, Command.WRITE) or bool(
-            request.flags & CommandFlag.FUA
+            request.flags & FUA
         )
         return request

@@ -33,6 +33,9 @@ STORED_AT_ONCE_BYTES = 1 << 20
 _PIECE_ROOM = CHUNK_BYTES + MAX_FRAMING_BYTES
 _STATUS_ROOM = 16 * MAX_EXTENTS + MAX_FRAMING_BYTES
 
+# Plain numbers: & with a member of a flag takes 0.5 us, as much as a plain request.
+FUA, _DF, _NO_HOLE = int(CommandFlag.FUA), int(CommandFlag.DF), int(CommandFlag.NO_HOLE)
+
 
 class Pause(Enum):
     """The reason why a work pauses."""
@@ -60,7 +63,7 @@ def begin_work(
     match request.command:
         case Command.READ if not dialect.structured:
             return _read_simple(area, dialect, buffers, request)
-        case Command.READ if request.flags & CommandFlag.DF and request.length > CHUNK_BYTES:
+        case Command.READ if request.flags & _DF and request.length > CHUNK_BYTES:
             return _read_unbroken(area, dialect, buffers, request)
         case Command.READ:
             return _read_chunks(area, dialect, buffers, request)
@@ -149,7 +152,7 @@ def _write(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
         error = yield from _receive(area, buffers, held)
         if held.cost:
             error = yield from _store(area, held)
-        if error is Error.NONE and request.flags & CommandFlag.FUA:
+        if error is Error.NONE and request.flags & FUA:
             error = yield from _persist(area, held)
     finally:
         area.release(held)
@@ -392,7 +395,7 @@ def _erase(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
     if not request.length:
         held.spans.clear()
     operation = Operation.TRIM if request.command == Command.TRIM else Operation.ZERO
-    allocate = bool(request.flags & CommandFlag.NO_HOLE)
+    allocate = bool(request.flags & _NO_HOLE)
     at_once = ERASED_AT_ONCE_BYTES if area.tasks is None else request.length
     try:
         while held.spans:
@@ -414,7 +417,7 @@ def _erase(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
             held.cut(offset, offset + length)
             if held.spans:
                 yield Pause.TURN
-        if error is Error.NONE and request.flags & CommandFlag.FUA:
+        if error is Error.NONE and request.flags & FUA:
             error = yield from _persist(area, held)
     finally:
         area.release(held)
