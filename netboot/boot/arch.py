@@ -153,6 +153,8 @@ class Architecture:
             there.insert(0, given)
         chosen = {"native": self.native, "signed": self.signed, "own": self.own}.get(wanted)
         first = chosen if chosen in there else there[0]
+        if attempt == 0:
+            return first
         tried = [name for name in there if name == first or not proxy or name != self.signed]
         return tried[(tried.index(first) + attempt) % len(tried)]
 

@@ -35,7 +35,7 @@ class Stage(Enum):
     IPXE = "ipxe"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class Client:
     """A PC that asks to boot.
 

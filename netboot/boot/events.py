@@ -17,7 +17,7 @@ from netboot.boot.limits import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class BootEvent:
     """One event of one seat.
 

@@ -30,7 +30,7 @@ SERVERS_TOLD = 8
 SERVERS_OF_POOL = 2  # of a PC with layout any (``other`` in initramfs/agent/types.h)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class SeatKeys:
     """Secrets of one seat, made by the composition root and passed in.
 
@@ -51,7 +51,7 @@ class Images:
     initrd_paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class BootPlan:
     """The boot of one PC. Paths are relative to the HTTP server's base URL, or to the TFTP root."""
 

@@ -110,6 +110,7 @@ class Telling:
         from netboot.cli import show
 
         self._profile = profile
+        self._show = show
         self._level = level
         self._as_json = as_json
         self._rations = Rations(profile.clients)
@@ -124,8 +125,6 @@ class Telling:
 
     def tell(self, event: "BootEvent") -> None:
         """Tell an event, unless the seats of the room have told too much."""
-        from netboot.cli import show
-
         if self._as_json:  # for a program, which wants each event
             self._lines.write(json.dumps(event.as_json()))
             return
@@ -140,21 +139,19 @@ class Telling:
         hostname = self._profile.hostname(event.seat)
         self._lines.write(
             Line(
-                show.event_line(event, hostname),
+                self._show.event_line(event, hostname),
                 priority,
-                show.event_message(event, hostname),
+                self._show.event_message(event, hostname),
                 {"SEAT": event.seat, "SEAT_NAME": hostname, "STAGE": event.stage},
             )
         )
 
     def ready(self, description: dict[str, Any]) -> None:
         """Say that the server serves, and where."""
-        from netboot.cli import show
-
         if self._as_json:
             self._lines.write(json.dumps({"ready": description}))
         elif self._level >= Priority.INFO:
-            self._lines.write(show.ready(description))
+            self._lines.write(self._show.ready(description))
 
     def drain(self) -> None:
         """Wait a moment until all is written."""

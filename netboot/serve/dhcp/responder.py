@@ -76,7 +76,7 @@ def _sender(packet: Packet, profile: Profile) -> Client | Ignored:
     if isinstance(sender, Ignored):
         return sender
     names = [processor.name for processor in sender.arch.processors]
-    if names and not set(names) & set(profile.boot.architectures):
+    if names and not any(name in profile.boot.architectures for name in names):
         return Ignored(f"{sender.arch.name}: boot.architectures has no {' or '.join(names)}")
     return sender
 

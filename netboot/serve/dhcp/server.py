@@ -44,6 +44,7 @@ RIVAL_PATIENCE = 0.5
 # known, 2 ms. An HTTP answer takes some turns, so a turn must be short while all doors are attacked.
 TAKEN_AT_ONCE, ANSWERED_AT_ONCE = 64, 16
 REST_SECONDS = 0.05  # in a flood, between two looks at the queue
+NOBODY = str(ANY)  # the source of a PC without an address
 BESIDE = "to serve beside it anyway: --set dhcp.beside=yes, or 'beside: yes' below dhcp"
 
 
@@ -320,7 +321,7 @@ class DhcpServer:
                 profile=self._profile,
                 server=interface.address,
                 port=port,
-                source=(IPv4Address(address), source_port),
+                source=(ANY if address == NOBODY else IPv4Address(address), source_port),
                 plan=partial(self._plan_from, interface.address, source_port < PRIVILEGED_BELOW),
                 networks=self._networks,
                 scopes=self._scopes,
@@ -342,6 +343,8 @@ class DhcpServer:
         """Return True if the packet is left to another boot server, or for a moment to see."""
         if each.left is not None:
             return self._standby.was_answered(packet.card, each.left)
+        if self._standby.superior is None:
+            return False  # as of nearly all servers: their packets need no look
         is_relayed = packet.giaddr != ANY
         if each.arrival.to == interface.address.packed and not is_relayed:
             return False  # the PC has chosen us
