@@ -8,15 +8,17 @@ docs/measurements/client.md.
 """
 
 import asyncio
+import itertools
 import json
 import multiprocessing
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench import guest, ways
+from bench import guest, settings, ways
 from bench.machine import versions
 from bench.plot import seconds_svg
 from bench.report import finish, parser, publish, tell
@@ -105,6 +107,7 @@ def arguments(way: Way, runs: int, load: Load) -> str:
     }[way.by]
     words = [f"netboot.bench={how}", f"netboot.bench_load={runs}:{load.words}"]
     words += ["netboot.bench_zswap=1"] * way.zswap + ["netboot.bench_tuned=1"] * way.tuned
+    words += [f"netboot.bench_kernel={','.join(way.kernel)}"] * bool(way.kernel)
     return " ".join(words)
 
 
@@ -145,6 +148,7 @@ def measure(
             settings=(
                 f"swap.size={size}MiB" if size else "swap.size=0",
                 f"swap.zswap.enabled={'yes' if way.zswap else 'no'}",
+                *way.profile,
             ),
             initrds=tuple(initrds),
             devices=disk(way),
@@ -170,8 +174,12 @@ def attach_times(built: Path) -> tuple[float, float, float]:
     return ways.attach_times(isolated(body))
 
 
-def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
-    """Measure, print, write ``client.json`` and ``.svg``; return the number of missed bars."""
+Measure = Callable[[Way, int, Load], list[Run | None]]
+
+
+@contextmanager
+def prepared() -> Iterator[tuple[Path, Measure]]:
+    """Build what PCs boot; yield its folder, and a function for the runs of a way."""
     cache = images.default_cache()
     profile = profile_file.load(PROFILE, [])
     with tempfile.TemporaryDirectory() as name:
@@ -180,21 +188,50 @@ def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
             images.build(profile, built, cache, progress)
             extra = guest.build_image(profile.boot.kernel_for(AMD64), cache, progress)
         initrds = (images.build_load_image(cache), extra)
+
+        def runs_of(way: Way, count: int, load: Load) -> list[Run | None]:
+            runs = [ways.parse_run(data) for data in measure(way, count, load, built, initrds)]
+            shown = ", ".join(f"{run.total:.1f} s" if run else "out of memory" for run in runs)
+            tell(f"{way.title}, {load.bytes_ // MIB} MiB: {shown}")
+            return runs
+
+        yield built, runs_of
+
+
+def run_settings(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
+    """Measure settings, print their tables, write ``client-settings.json``. No bar is missed.
+
+    The rows take turns, so that all of them have their share of a busy time of the machine.
+    """
+    loads = {"as large as the RAM": LOAD, "three quarters of the RAM": FITTING}
+    results: dict[str, dict[Way, list[Run | None]]] = {
+        name: {way: [] for way in wanted} for name in loads
+    }
+    with prepared() as (_, runs_of):
+        for _ in range(1 if quick else 3):
+            for (name, load), way in itertools.product(loads.items(), wanted):
+                results[name][way] += runs_of(way, 1, load)
+    return publish(
+        folder,
+        "client-settings",
+        [],
+        tables=[settings.table(each, name) for name, each in results.items()],
+        details={name: ways.details(each) for name, each in results.items()},
+        about={"versions": versions(VERSIONS)},
+    )
+
+
+def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
+    """Measure, print, write ``client.json`` and ``.svg``; return the number of missed bars."""
+    usual, fitting, beyond = {}, {}, {}
+    with prepared() as (built, runs_of):
         attaches = [attach_times(built) for _ in range(1 if quick else ATTACHES)]
         tell(f"link to swap, header, header and swapon, ms: {attaches}")
-
-        def runs_of(way: Way, load: Load, count: int) -> list[Run | None]:
-            return [ways.parse_run(data) for data in measure(way, count, load, built, initrds)]
-
-        usual, fitting, beyond = {}, {}, {}
-        for number, way in enumerate(wanted, 1):
-            usual[way] = runs_of(way, LOAD, 1 if quick else way.runs)
-            tell(f"{number}/{len(wanted)} {way.title}: {_shown(usual[way])}")
+        for way in wanted:
+            usual[way] = runs_of(way, 1 if quick else way.runs, LOAD)
         for way in (each for each in (BARRED, ZRAM) if each in wanted):
-            fitting[way] = runs_of(way, FITTING, 1 if quick else way.runs)
-            tell(f"a set that fits zram, {way.title}: {_shown(fitting[way])}")
-            beyond[way] = runs_of(way, BEYOND, 1)
-            tell(f"1.5 times the RAM, {way.title}: {_shown(beyond[way])}")
+            fitting[way] = runs_of(way, 1 if quick else way.runs, FITTING)
+            beyond[way] = runs_of(way, 1, BEYOND)
     loads = {"ways": usual, "fitting": fitting, "beyond": beyond}
     attach, header, _ = zip(*attaches, strict=True)
     medians = [
@@ -222,22 +259,21 @@ def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
     return missed
 
 
-def _shown(runs: Sequence[Run | None]) -> str:
-    return ", ".join(f"{run.total:.1f} s" if run else "out of memory" for run in runs)
-
-
 def main() -> NoReturn:
     """Run the command line. Exits with status 1 if a bar is missed."""
     options = parser("client", __doc__, "each way once")
-    help_ = "ways whose title contains this; may be given several times"
+    help_ = "rows whose title contains this; may be given several times"
     options.add_argument("--only", action="append", help=help_)
+    help_ = "netboot with one setting changed in each row, instead of the ways"
+    options.add_argument("--settings", action="store_true", help=help_)
     given = options.parse_args()
-    wanted = [way for way in WAYS if any(part in way.title for part in given.only or [""])]
+    body, rows = (run_settings, settings.SETTINGS) if given.settings else (run, WAYS)
+    wanted = [way for way in rows if any(part in way.title for part in given.only or [""])]
 
     def measured() -> int:
         network.check_root()
         machine.check_programs(["uefi"])
-        return run(wanted, given.quick, given.output.resolve())
+        return body(wanted, given.quick, given.output.resolve())
 
     finish(measured)
 

@@ -76,7 +76,7 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps({**details, "bars": bars, **about}, indent=1)
     (folder / f"{name}.json").write_text(document + "\n")
-    parts = [*tables, verdict_table(found), json.dumps(about, indent=1)]
+    parts = [*tables, *[verdict_table(found)] * bool(found), json.dumps(about, indent=1)]
     sys.stdout.write("\n\n".join(parts) + "\n")
     return sum(not each.met for each in found)
 

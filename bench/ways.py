@@ -43,7 +43,8 @@ class Limit:
 class Way:
     """One way to have swap: over a network of ``mbit``, on a ``disk``, or in the PC's own RAM (zram).
 
-    ``tuned``: not netboot, but with netboot's settings of the kernel.
+    ``tuned``: not netboot, but with netboot's settings of the kernel. ``profile``: further settings
+    of the profile, KEY=VALUE. ``kernel``: PATH:VALUE that the PC writes before the load.
     """
 
     name: str
@@ -52,6 +53,8 @@ class Way:
     disk: Limit | None = None
     zswap: bool = False
     tuned: bool = False
+    profile: tuple[str, ...] = ()
+    kernel: tuple[str, ...] = ()
 
     @property
     def runs(self) -> int:

@@ -1,0 +1,73 @@
+"""Settings of a PC with netboot's swap, one changed at a time, and their table. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import median
+
+from bench.ways import BARRED, Run, Way
+
+CLUSTER = "/proc/sys/vm/page-cluster"
+ALLOCATOR = "/sys/module/zswap/parameters/zpool"
+DEFAULT = "default"
+
+
+def _row(name: str, *profile: str, kernel: tuple[str, ...] = ()) -> Way:
+    return replace(BARRED, name=name, profile=profile, kernel=kernel)
+
+
+# Each row differs from the first one by what its name says, if the row is not made of two others.
+SETTINGS = (
+    _row(DEFAULT),
+    _row("page-cluster 3", kernel=(f"{CLUSTER}:3",)),
+    _row("page-cluster 0", kernel=(f"{CLUSTER}:0",)),
+    _row("pool of 40 %", "swap.zswap.pool_percent=40"),
+    _row("zsmalloc", kernel=(f"{ALLOCATOR}:zsmalloc",)),
+    _row("zsmalloc, pool of 40 %", "swap.zswap.pool_percent=40", kernel=(f"{ALLOCATOR}:zsmalloc",)),
+    _row("1 connection", "swap.connections=1"),
+    _row("4 connections", "swap.connections=4"),
+    _row("swappiness 180", kernel=("/proc/sys/vm/swappiness:180",)),
+)
+
+# A difference is claimed if no run of the row lies among the runs of the default.
+FIGURES: Mapping[str, tuple[Callable[[Run], float], int]] = {
+    "MiB out": (lambda run: run.out_mib, 0),
+    "MiB in": (lambda run: run.in_mib, 0),
+    "MiB refaults": (lambda run: run.refault_mib, 0),
+    "s PSI memory": (lambda run: run.memory, 1),
+    "s PSI io": (lambda run: run.io, 1),
+    "s, all": (lambda run: run.total, 1),
+    "s, longest stall": (lambda run: run.stall, 2),
+}
+
+
+def table(results: Mapping[Way, Sequence[Run | None]], about: str) -> str:
+    """Return a Markdown table: the median of each figure, its range, and marks of differences.
+
+    A figure is bold if all runs of its row lie on one side of all runs of the default. A row of
+    which a run was killed says so.
+    """
+    lines = [f"| {about} | {' | '.join(FIGURES)} |", f"|---|{'--:|' * len(FIGURES)}"]
+    default = next((_ended(runs) for way, runs in results.items() if way.name == DEFAULT), [])
+    for way, runs in results.items():
+        ended = _ended(runs)
+        cells = [
+            _cell([figure(run) for run in ended], [figure(run) for run in default], digits)
+            for figure, digits in FIGURES.values()
+        ]
+        killed = len(runs) - len(ended)
+        if killed:
+            cells = [f"OOM killer, {killed} of {len(runs)}", *[""] * (len(FIGURES) - 1)]
+        lines.append(f"| {way.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _ended(runs: Sequence[Run | None]) -> list[Run]:
+    return [run for run in runs if run is not None]
+
+
+def _cell(values: Sequence[float], default: Sequence[float], digits: int) -> str:
+    if not values:
+        return ""
+    shown = f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    apart = default and (max(values) < min(default) or min(values) > max(default))
+    return f"**{shown}**" if apart else shown
