@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -149,6 +148,8 @@ def lab(
     """Boot a virtual classroom: PCs in QEMU and a server, on an isolated network."""
     if context.invoked_subcommand is not None:
         return
+    import tempfile
+
     from netboot.cli import checks
     from netboot.images import build as images
     from netboot.lab import machine, network

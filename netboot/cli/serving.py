@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from netboot.cli import draining
-from netboot.cli.beginning import become_default, built_or_last, check_files, has_pages, root_files
 from netboot.cli.common import (
     DEFAULT_PROFILE,
     DEFAULT_ROOTS,
@@ -35,11 +34,10 @@ from netboot.cli.telling import (
     level_of,
     log_to_errors,
 )
-from netboot.cli.user import become, go_first
 from netboot.cli.verbs import App
 from netboot.errors import Exit, OperatorError
 from netboot.host.journald import Priority
-from netboot.pages.upgrade import CHECK_VERB, WORDS
+from netboot.pages.check_verb import CHECK_VERB, WORDS
 from netboot.profile import arguments
 
 app = App()
@@ -103,6 +101,14 @@ def serve(
 
     from netboot.boot.events import Journal
     from netboot.cli import checks, panel_child, panel_command, show
+    from netboot.cli.beginning import (
+        become_default,
+        built_or_last,
+        check_files,
+        has_pages,
+        root_files,
+    )
+    from netboot.cli.user import become, go_first
     from netboot.host import notify
     from netboot.profile import file as profile_file
     from netboot.profile.stores import parse_store
@@ -264,7 +270,9 @@ def pages(
     """
     if context.invoked_subcommand is not None:
         return
-    go_first()  # before the imports: they take longer than the rest of the start
+    from netboot.cli.user import go_first
+
+    go_first()  # before the other imports: they take longer than the rest of the start
     from netboot.cli import checks
     from netboot.pages.static import serve_static, upgrade_static
     from netboot.pages.stores.image import open_image

@@ -20,13 +20,12 @@ from netboot.errors import OperatorError
 from netboot.host import privileges
 from netboot.host.files import PRIVATE, replace_file
 from netboot.host.scheduling import give_way
+from netboot.pages.check_verb import CHECK_VERB, WORDS
 
 log = logging.getLogger(__name__)
 
 LISTENERS = "NETBOOT_PAGE_LISTENERS"  # in the environment: descriptors, separated by commas
 PROCESS_FILE = "state-process"  # in the store's directory: process id and a word for each start
-CHECK_VERB = "can-serve"  # of the command line; releases since 0.2.0 check each other with it
-WORDS = "NETBOOT_SERVE_WORDS"  # in that verb's environment: the server's command line, as JSON
 UNKNOWN_VERB = 2  # exit status of a release that has no such verb
 MODULES_OF_0_1 = "netboot.command.serving, netboot.pages.worker, netboot.services"
 PATIENCE_SECONDS = 10.0

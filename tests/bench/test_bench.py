@@ -133,5 +133,10 @@ def test_bars_of_dhcp_are_none_lost_and_a_rate() -> None:
     assert "0.21" in dhcp.table(results)
 
 
+def test_offers_a_second_have_a_bar_beside_the_peer_that_does_not_ping() -> None:
+    results = {dhcp.ROWS[-1]: {OURS: _dhcp(500, 5000), dhcp.PEER: _dhcp(500, 20000)}}
+    assert [(bar.value, bar.met) for bar in dhcp.verdicts(results)] == [(5000, True), (0.25, False)]
+
+
 def test_one_run_that_loses_a_dhcp_client_counts() -> None:
     assert dhcp.median_of([_dhcp(500, 1), _dhcp(499, 2), _dhcp(500, 3)]).in_time == 499

@@ -145,7 +145,7 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
     [
         (
             "netboot.cli.main",
-            {"aiohttp", "asyncio", "pydantic", "rich", "ssl", "yaml", "tftpy"},
+            {"aiohttp", "asyncio", "ctypes", "pydantic", "rich", "ssl", "yaml", "tftpy"},
         ),
         (
             "netboot.pages.static",
