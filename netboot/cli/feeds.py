@@ -89,11 +89,16 @@ def sources(feed: Path | None, servers: Sequence[str], keys: Sequence[Path]) -> 
 
 
 def state_of(state: Path) -> Path:
-    """Return the state folder: that of an installed server if there is one, and none is named."""
+    """Return the state folder: that of an installed server if there is one, and none is named.
+
+    The server of the Debian package may not have started yet, and have no folder.
+    """
+    from netboot.deploy import layout
     from netboot.serve.secret import SECRET_FILE
 
     is_usual = state == DEFAULT_STATE and not (state / SECRET_FILE).exists()
-    return INSTALLED_STATE if is_usual and INSTALLED_STATE.is_dir() else state
+    is_installed = INSTALLED_STATE.is_dir() or layout.PACKAGED.exists()
+    return INSTALLED_STATE if is_usual and is_installed else state
 
 
 def feed_of(server: str, state: Path) -> Path | None:

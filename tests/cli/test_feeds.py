@@ -7,6 +7,7 @@ import pytest
 
 from netboot.cli import feeds
 from netboot.cli.feeds import sources, state_of
+from netboot.deploy import layout
 from netboot.errors import OperatorError
 from netboot.panel.follow import Source
 
@@ -82,6 +83,13 @@ def test_an_installed_server_is_found_without_an_option(folder: Path) -> None:
     assert state_of(folder / "own") == folder / "own"
     (usual / "secret").touch()
     assert state_of(usual) == usual, "a server in the usual folder comes first"
+
+
+def test_a_packaged_server_that_never_started_has_its_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "PACKAGED", folder)
+    assert state_of(folder) == folder / "state"
 
 
 def test_a_state_folder_that_this_user_may_not_enter_has_no_feed(

@@ -139,6 +139,8 @@ def test_the_package_is_installed_serves_and_is_purged(release: str, tmp_path: P
 
         machine.run(f"cd /; {install}")
         machine.run("netboot --version; netboot check")
+        folder = machine.run(f"stat -c %U:%a {layout.STATE}")
+        assert folder == f"netboot:{layout.STATE_MODE:o}\n", "netboot restore writes there"
         machine.run("id netboot; id -Gn netboot-panel | grep -w netboot")
         scripts = "/var/lib/dpkg/info/netboot-classroom"
         stops = machine.run(f"grep -l 'systemd-invoke stop' {scripts}.preinst {scripts}.prerm || :")

@@ -76,7 +76,9 @@ def test_the_users_are_those_of_fab_deploy() -> None:
 
 
 def test_the_folders_are_those_of_the_code() -> None:
-    assert f"d {layout.DATA} 0755 {layout.USER} {layout.USER}" in _script("tmpfiles").splitlines()
+    made = _script("tmpfiles").splitlines()
+    assert f"d {layout.DATA} 0755 {layout.USER} {layout.USER}" in made
+    assert f"d {layout.STATE} {layout.STATE_MODE:04o} {layout.USER} {layout.USER}" in made
     assert f"INSIDE := {layout.PACKAGED}\n" in (DEBIAN / "rules").read_text()
     for name in ("preinst", "postrm"):
         assert f"-L {layout.CURRENT} ]" in _script(name)
