@@ -14,7 +14,18 @@ LARGE = 0x7FFF  # its size, 32 GiB or more, is elsewhere
 UNKNOWN = 0xFFFF
 IN_KIB = 0x8000
 # Tried in QEMU, which is why README names them.
-LEAST_MIB, LEAST_MIB_OF_WHOLE = 96, 128
+LEAST_MIB, LEAST_MIB_OF_WHOLE = 80, 128
+LITTLE_MIB = 128  # less than this is little: such a PC is spared what it can do without
+# What Linux can do without: 8 MiB of files for its tracers (before 6.6), and with one CPU 4 MiB to note
+# whose each byte of its own memory is (obj_cgroups of a chunk in mm/percpu.c). Programs' stays counted.
+SPARED = ("initcall_blacklist=tracer_init_tracefs", "cgroup.memory=nokmem")
+# A BIOS PC of 80 MiB has no room for the initramfs above the kernel: Linux unpacks itself from 16 MiB
+# on, which takes 64 MiB (init_size of Debian's 6.1, Documentation/x86/boot.rst). mem= is a word for
+# the boot loader too, and iPXE then puts the initramfs below. Linux reads no word after "--".
+LOW_BYTES = 16 << 20
+LOW = ("--", f"mem={LOW_BYTES >> 20}M")
+_BELOW = 1 << 20  # the firmware's, and below the kernel
+_PADDING = 1 << 18  # of the parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,17 @@ def shortage(modules: str, *, whole: bool) -> Shortage | None:
     """
     has, needs = ram_mib(modules), LEAST_MIB_OF_WHOLE if whole else LEAST_MIB
     return None if has is None or has >= needs else Shortage(has, needs)
+
+
+def is_little(modules: str) -> bool:
+    """Return True if the PC is known to have little RAM."""
+    has = ram_mib(modules)
+    return has is not None and has < LITTLE_MIB
+
+
+def is_low(size: int) -> bool:
+    """Return True if kernel and initramfs of ``size`` bytes together have room below ``LOW_BYTES``."""
+    return _BELOW + size + _PADDING <= LOW_BYTES
 
 
 def ram_mib(modules: str) -> int | None:

@@ -5,10 +5,11 @@ Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the s
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address
 from types import MappingProxyType
+from typing import Self
 
 from netboot.boot import rank
 from netboot.boot.arch import UNIFIED, Firmware, is_grub
@@ -78,6 +79,10 @@ class BootPlan:
     def arguments(self) -> tuple[str, ...]:
         """The kernel command line without ``ip=`` and ``BOOTIF=``, which the loader adds."""
         return self._arguments()
+
+    def with_words(self, first: tuple[str, ...], last: tuple[str, ...]) -> Self:
+        """Return this plan with more words for the kernel: before its own, and after the operator's."""
+        return replace(self, _arguments=lambda: (*first, *self.arguments, *last))
 
 
 @dataclass(frozen=True, slots=True)

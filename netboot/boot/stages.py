@@ -295,7 +295,7 @@ FAILURES = StageGroup(
             "failed:memory",
             "The PC has less RAM than a boot needs: both in MiB, by the tables of its firmware. "
             "Its screen says so for 30 s, then the PC tries to boot.",
-            "Add RAM. A PC whose network card is known needs 96 MiB, another one 128 MiB.",
+            "Add RAM. A PC whose network card is known needs 80 MiB, another one 128 MiB.",
         ),
         EventStage(
             "failed:version",

@@ -120,7 +120,7 @@ WAITS = (
         Step.IMAGES,
         60.0,
         "has its boot files and has reported nothing",
-        "too little RAM (96 MB, 128 MB with all drivers), or a network card without a driver; "
+        "too little RAM (80 MB, 128 MB with all drivers), or a network card without a driver; "
         "boot.arguments: '' shows the kernel's messages",
     ),
     Wait(

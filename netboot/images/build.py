@@ -119,7 +119,8 @@ def build_load_image(cache: Path, processor: Processor = AMD64) -> Path:
     with store.alone(_Silent()):
         compiler = Sources(store, _Silent()).compiler(processor)
         archive = cpio.archive(initramfs.load_records(folder, compiler, store))
-        key = hashlib.sha256(archive).hexdigest()[:32]
+        how = " ".join(initramfs.COMPRESS).encode()
+        key = hashlib.sha256(how + archive).hexdigest()[:32]
 
         def make(target: Path) -> None:
             (target / LOAD_FILE).write_bytes(initramfs.compressed(archive))

@@ -212,6 +212,7 @@ class Room:
         obstacle = self.obstacle(plan, tells=begins)
         if obstacle:
             return ipxe.render_obstacle(plan, here, obstacle, other)
+        plan = self._sparing(plan, modules)
         if not begins:
             return ipxe.render(plan, here, other=other, offered=self._offered(seat))
         turn = self.turns.turn(seat, plan)
@@ -227,6 +228,14 @@ class Room:
         if small is not None:
             self.record(mac, "failed:memory", str(small), ram_mib=small.has, needs_mib=small.needs)
         return ipxe.render(plan, here, small, other, self._offered(seat))
+
+    def _sparing(self, plan: BootPlan, modules: str) -> BootPlan:
+        """Return the plan for a PC that may have little RAM, as its iPXE told by ``modules``."""
+        if not memory.is_little(modules):
+            return plan
+        is_bios = plan.client.arch.firmware is Firmware.BIOS
+        low = is_bios and memory.is_low(self.turns.size(plan))
+        return plan.with_words(memory.SPARED, memory.LOW if low else ())
 
     def _offered(self, seat: SeatState) -> Menu | None:
         """Return the menu for the script of a seat; None if there is none, or nobody at the PC."""

@@ -55,9 +55,13 @@ class Turns:
         seat.unproven = bool(chosen)
 
     def turn(self, seat: SeatState, plan: BootPlan) -> Turn:
-        """Return a seat's turn to download. Of several processors' images the largest counts."""
+        """Return a seat's turn to download."""
         if seat.is_probe:
             return Turn(0, 0)
+        return self.admission.ask(seat.mac, self.size(plan), time.monotonic())
+
+    def size(self, plan: BootPlan) -> int:
+        """Return the bytes that a PC downloads. Of several processors' images the largest count."""
         sizes = [
             sum(
                 self.files.size(path.split("/", 2)[2])
@@ -65,7 +69,7 @@ class Turns:
             )
             for each in plan.images
         ]
-        return self.admission.ask(seat.mac, max(sizes, default=0), time.monotonic())
+        return max(sizes, default=0)
 
     def may_download(self, seat: SeatState, name: str, patience: float) -> bool:
         """Return True if a seat may fetch its unified image ``name`` now.

@@ -33,10 +33,22 @@ def test_the_modules_are_added(modules: str, ram: int | None) -> None:
 
 
 def test_a_pc_with_slices_needs_less() -> None:
-    assert memory.shortage("6000...", whole=False) is None
+    assert memory.shortage("5000...", whole=False) is None
+    assert memory.shortage("4f00...", whole=False) == memory.Shortage(79, 80)
     found = memory.shortage("6000...", whole=True)
     assert str(found) == "this PC has 96 MiB of RAM, and needs 128 MiB to boot"
     assert memory.shortage("...", whole=True) is None
+
+
+def test_a_pc_is_little_only_if_that_is_known() -> None:
+    assert memory.is_little("7f00...")
+    assert not memory.is_little("8000...")
+    assert not memory.is_little("...")
+
+
+def test_kernel_and_initramfs_are_low_only_if_they_fit_below_16_mib() -> None:
+    assert memory.is_low(14 << 20)
+    assert not memory.is_low(15 << 20)
 
 
 @given(st.text(max_size=40))

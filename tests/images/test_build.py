@@ -70,6 +70,14 @@ def archive(built: Built) -> bytes:
     return subprocess.run(["zstd", "-dc", image], capture_output=True, check=True).stdout
 
 
+def test_the_kernel_unpacks_an_archive_with_a_window_of_1_mib(built: Built) -> None:
+    for path in (built.folder / "amd64").glob("initramfs*.img"):
+        header = path.read_bytes()[:6]
+        assert header[:4] == b"\x28\xb5\x2f\xfd"
+        assert not header[4] & 0x20, f"{path}: the header has no window, but the size (RFC 8878)"
+        assert header[5] <= 10 << 3, f"{path}: windows of 2^(10 + exponent) bytes"
+
+
 @pytest.fixture(scope="module")
 def members(archive: bytes) -> dict[str, Member]:
     return {member.name: member for member in newc.members(archive)}

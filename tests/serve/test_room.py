@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.boot import ticket
+from netboot.boot import memory, ticket
 from netboot.boot.arch import BY_NAME
 from netboot.boot.client import PROBE_MAC, Client, Stage, played_mac
 from netboot.boot.events import Journal
@@ -293,6 +293,28 @@ def test_a_pc_with_too_little_ram_is_told_and_boots(room: Room, modules: str, to
     script = room.script(MAC, "bios.ipxe", SERVER, modules) or ""
     assert (told in script) and "\nboot || " in script
     assert stages(room) == ([("failed:memory", told)] if told else [])
+
+
+def words_of_kernel(room: Room, script: str, modules: str) -> list[str]:
+    lines = (room.script(MAC, script, SERVER, modules) or "").splitlines()
+    (line,) = (line for line in lines if line.startswith("kernel "))
+    return line.removesuffix(" || goto failed").split()
+
+
+def test_a_pc_with_little_ram_is_spared_what_its_kernel_can_do_without(
+    room: Room, tmp_path: Path
+) -> None:
+    (tmp_path / "amd64").mkdir()
+    (tmp_path / "amd64/vmlinuz").write_bytes(bytes(8 << 20))
+    room = other_room(room, Profile.model_validate({"boot": {"arguments": "mine=1"}}))
+    little = words_of_kernel(room, "bios.ipxe", "5000...")
+    assert little[-3:] == ["mine=1", "--", "mem=16M"], "Linux reads nothing after --, iPXE does"
+    assert set(memory.SPARED) < set(little)
+    (tmp_path / "amd64/initramfs.img").write_bytes(bytes(7 << 20))
+    assert words_of_kernel(room, "bios.ipxe", "5000...")[-1] == "mine=1", "no room below 16 MiB"
+    assert words_of_kernel(room, "uefi-x64.ipxe", "5000...")[-1] == "mine=1"
+    for modules in ("8000...", "...", ""):
+        assert not set(memory.SPARED) & set(words_of_kernel(room, "bios.ipxe", modules))
 
 
 def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def torture(images: Path, folder: Path, *options: str) -> dict[str, Any]:
 
 
 def test_a_pc_survives_what_befalls_its_server_and_network(images: Path, tmp_path: Path) -> None:
-    report = torture(images, tmp_path, "--memory", "96")
+    report = torture(images, tmp_path, "--memory", "80")
     assert report["failures"] == [], report
     assert report["rounds"] >= 2
 
