@@ -116,7 +116,7 @@ def watch(
 ) -> None:
     """Watch PCs boot until each has its swap and userland. Exit status 1 if one fails."""
     from netboot.boot import stages
-    from netboot.cli import checks, show
+    from netboot.cli import checks, room_lines, show
     from netboot.lab.watch import watch
 
     server = arguments.parse_server(server)
@@ -128,7 +128,7 @@ def watch(
 
     def tell(seat: "Watched", event: "BootEvent") -> None:
         if not as_json:
-            print(show.event_line(event, seat.hostname), flush=True)
+            print(room_lines.event_line(event, seat.hostname), flush=True)
 
     watched = watch(
         server, macs, until, since=since, secret=secret_in(state), seconds=timeout, tell=tell

@@ -100,7 +100,7 @@ def serve(
     import asyncio
 
     from netboot.boot.events import Journal
-    from netboot.cli import checks, panel_child, panel_command, show
+    from netboot.cli import checks, panel_child, panel_command, room_lines
     from netboot.cli.beginning import (
         become_default,
         built_or_last,
@@ -188,7 +188,7 @@ def serve(
             telling.ready(services.description())
             notify.ready()
             left = services.description().get("named_by") == "lan"
-            notify.keep_status(lambda: show.standing(services.standing(), left=left))
+            notify.keep_status(lambda: room_lines.standing(services.standing(), left=left))
             if beside is not None:
                 beside.start()
             while await hung_up.wait():

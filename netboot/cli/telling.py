@@ -79,10 +79,10 @@ def log_to_errors(level: Priority, prefix: str = "") -> None:
 
     For a program with few messages: it waits for the reader of standard error.
     """
-    from netboot.cli import show
+    from netboot.cli import room_lines
 
     if is_journal(ERRORS):
-        lines = lines_to(ERRORS, show.lost)
+        lines = lines_to(ERRORS, room_lines.lost)
         atexit.register(lines.drain, LAST_LINES_SECONDS)
         log_to(LinesHandler(lines, prefix), level)
         return
@@ -107,20 +107,20 @@ class Telling:
 
     def __init__(self, profile: "Profile", level: Priority, *, as_json: bool) -> None:
         from netboot.boot.rations import Rations
-        from netboot.cli import show
+        from netboot.cli import room_lines
 
         self._profile = profile
-        self._show = show
+        self._room_lines = room_lines
         self._level = level
         self._as_json = as_json
         self._rations = Rations(profile.clients)
         self._log = logging.getLogger(__name__)
         self._lines = lines_to(
             sys.stdout.fileno(),
-            lambda count: json.dumps({"lost": count}) if as_json else show.lost(count),
+            lambda count: json.dumps({"lost": count}) if as_json else room_lines.lost(count),
             plain=as_json,
         )
-        self._warnings: Lines = lines_to(sys.stderr.fileno(), show.lost)
+        self._warnings: Lines = lines_to(sys.stderr.fileno(), room_lines.lost)
         log_to(LinesHandler(self._warnings), level)
 
     def tell(self, event: "BootEvent") -> None:
@@ -139,9 +139,9 @@ class Telling:
         hostname = self._profile.hostname(event.seat)
         self._lines.write(
             Line(
-                self._show.event_line(event, hostname),
+                self._room_lines.event_line(event, hostname),
                 priority,
-                self._show.event_message(event, hostname),
+                self._room_lines.event_message(event, hostname),
                 {"SEAT": event.seat, "SEAT_NAME": hostname, "STAGE": event.stage},
             )
         )
@@ -151,7 +151,7 @@ class Telling:
         if self._as_json:
             self._lines.write(json.dumps({"ready": description}))
         elif self._level >= Priority.INFO:
-            self._lines.write(self._show.ready(description))
+            self._lines.write(self._room_lines.ready(description))
 
     def drain(self) -> None:
         """Wait a moment until all is written."""

@@ -148,6 +148,10 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
             {"aiohttp", "asyncio", "ctypes", "pydantic", "rich", "ssl", "yaml", "tftpy"},
         ),
         (
+            "netboot.serve.services, netboot.cli.checks, netboot.cli.telling, netboot.cli.room_lines",
+            {"netboot.deploy.doctor", "netboot.lab.rig", "rich", "tftpy"},
+        ),
+        (
             "netboot.pages.static",
             {"aiohttp", "pydantic", "rich", "typer", "yaml", "tftpy"},
         ),

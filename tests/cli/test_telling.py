@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from netboot.boot.events import BootEvent
-from netboot.cli import show, telling
+from netboot.cli import room_lines, telling
 from netboot.cli.telling import LEVELS, Telling, level_of, priority_of
 from netboot.errors import OperatorError
 from netboot.feed.records import State
@@ -206,6 +206,6 @@ def test_pages_are_quiet_if_told(words: list[str], says: bool) -> None:
 )
 def test_the_status_is_a_line(states: dict[State, int], troubled: int, text: str) -> None:
     room = Standing(Counter(states), troubled)
-    assert show.standing(room) == text
+    assert room_lines.standing(room) == text
     named = "boot files named by the LAN's own DHCP server"
-    assert show.standing(room, left=True) == f"{text}; {named}"
+    assert room_lines.standing(room, left=True) == f"{text}; {named}"
