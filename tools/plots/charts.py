@@ -9,7 +9,7 @@ PEERS = ("nbdkit", "nbd-server")
 PAGE_BYTES = 4096
 GBIT_BYTES = 117e6  # payload of 1 Gbit/s, a second (performance.md)
 SHORTER = "shorter is better"
-DEBIANS = "Debian's own programs"
+PEERS_OF_DEBIAN = "Debian's own programs"
 
 Pages = Mapping[str, str]
 """Text of each page of docs/measurements by the name of its file, without ``.md``."""
@@ -62,7 +62,7 @@ def _server(pages: Pages) -> Chart:
 def _boot(pages: Pages) -> Chart:
     page = pages["boot"]
     ours, peer = ["netboot", "512", "swap"], ["baseline", "512", "swap"]
-    names = ("netboot", DEBIANS)
+    names = ("netboot", PEERS_OF_DEBIAN)
 
     def bars(column: str, unit: str) -> list[Bar]:
         values = [cell(page, row, column) for row in (ours, peer)]
@@ -106,7 +106,7 @@ def _memory(pages: Pages) -> Chart:
                 SHORTER,
                 (
                     Bar("netboot", ours, f"{ours:.0f} MB", ours=True),
-                    Bar(DEBIANS, peer, f"{peer:.0f} MB"),
+                    Bar(PEERS_OF_DEBIAN, peer, f"{peer:.0f} MB"),
                 ),
             ),
             Group("To show its screen, with network swap", SHORTER, shown),
