@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.cli import ending, serving
+from netboot.cli import ending, user
 from netboot.cli.main import app
 from netboot.errors import Exit, FailedError, NobodyError, OperatorError
 from tests import ROOT
@@ -40,7 +40,7 @@ DONE = ("version", "schema", f"check -p {ROOT}/profiles/lab.yaml")
 @pytest.fixture(autouse=True)
 def own_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave this process the priority that it has."""
-    monkeypatch.setattr(serving, "go_first", lambda: None)
+    monkeypatch.setattr(user, "go_first", lambda: None)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.cli import profiles, serving, user
+from netboot.cli import profiles, user
 from netboot.cli.main import app
 from netboot.errors import OperatorError
 from netboot.lab import machine, network
@@ -20,7 +20,7 @@ LAB = str(ROOT / "profiles/lab.yaml")
 @pytest.fixture(autouse=True)
 def own_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave this process the priority that it has: the programs of later tests would inherit it."""
-    monkeypatch.setattr(serving, "go_first", lambda: None)
+    monkeypatch.setattr(user, "go_first", lambda: None)
 
 
 def refused(*words: str) -> OperatorError:
