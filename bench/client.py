@@ -2,9 +2,9 @@
 
 Each way to swap is one boot of a virtual PC and some runs of the lab's load. Two ways, netboot and
 zram alone, also have a load that zram can hold and one that no RAM can hold. Seven further boots
-measure the time from the link to swap. A load that the OOM killer ends is a result. It prints tables and the result of each bar, and writes JSON
-and an SVG plot. The exit status is 1 if a bar is missed. It needs root. Conditions:
-docs/measurements/client.md.
+measure the time from the link to swap. A load that the OOM killer ends is a result. It prints tables
+and the result of each bar, and writes JSON and an SVG plot. The exit status is 1 if a bar is missed.
+It needs root. Conditions: docs/measurements/client.md.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """The model against two rooms that were measured: ``python -m bench.scale.held [--quick]``.
 
 It measures rooms of 125 and 500 seats, has the model say what 1,000 seats take by these costs, and
-compares that with the files that ``bench.scale.seats`` and ``bench.scale.storm`` have written. It prints the
-result of each bar, and writes JSON. The exit status is 1 if a bar is missed. It needs root.
+compares that with the files that ``bench.scale.seats`` and ``bench.scale.storm`` have written. It
+prints the result of each bar, and writes JSON. The exit status is 1 if a bar is missed. It needs root.
 """
 
 import json

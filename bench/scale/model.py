@@ -26,9 +26,7 @@ class Costs:
     page_us: float = 4.0  # performance.md: CPU of a worker for a 4 KiB request, both directions
     header_share: float = 0.05  # NBD, TCP, IP and Ethernet around a page
     report_ms: float = 0.4  # architecture.md: CPU of the control plane, each 10 s from each seat
-    attach_base: float = (
-        0.12  # scale.md: seconds of the control plane while a room attaches, in any room
-    )
+    attach_base: float = 0.12  # scale.md: seconds of the control plane while any room attaches
     attach_ms: float = 1.2  # more for each seat: a lease and two connections
     control_mb: float = 76.0  # scale.md: of the control plane without seats
     control_kb: float = 27.0  # more for each seat
