@@ -11,14 +11,12 @@ from collections.abc import Collection
 from ipaddress import IPv4Address
 
 from netboot.host.interfaces import Interface
+from netboot.host.netlink import ATTRIBUTE, HEADER, NLM_F_REQUEST, attributes
 
 # linux/rtnetlink.h, linux/neighbour.h.
 RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
-NLM_F_REQUEST = 1
 NDA_DST, NDA_LLADDR = 1, 2
-HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence number, port
 NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg: family, interface, state, flags, type
-ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
 ANSWER_BYTES = 4096
 MAC_BYTES = 6
 DISCARD_PORT = 9  # RFC 863
@@ -83,10 +81,5 @@ def parse(answer: bytes, sequence: int) -> str | None:
     length, kind, _, number, _ = HEADER.unpack_from(answer)
     if (kind, number) != (RTM_NEWNEIGH, sequence):
         return None
-    while start + ATTRIBUTE.size <= min(length, len(answer)):
-        size, name = ATTRIBUTE.unpack_from(answer, start)
-        value = answer[start + ATTRIBUTE.size : start + size]
-        if name == NDA_LLADDR and len(value) == MAC_BYTES:
-            return value.hex(":")
-        start += max(-(-size // 4) * 4, ATTRIBUTE.size)
-    return None
+    value = attributes(answer[:length], start).get(NDA_LLADDR, b"")
+    return value.hex(":") if len(value) == MAC_BYTES else None

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.host.neighbours import ATTRIBUTE, HEADER, NEIGHBOUR, RTM_NEWNEIGH, parse
+from netboot.host.neighbours import NEIGHBOUR, RTM_NEWNEIGH, parse
+from netboot.host.netlink import ATTRIBUTE, HEADER
 from tests import ROOT
 
 MAC = "52:54:00:12:34:56"
