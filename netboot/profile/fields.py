@@ -31,7 +31,7 @@ def misplaced(problem: str, *path: str | int) -> PydanticCustomError:
 class Section(BaseModel):
     """A mapping of the profile: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @model_validator(mode="before")
     @classmethod

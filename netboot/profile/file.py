@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails, core_schema
 
 from netboot.errors import OperatorError
 from netboot.profile import document, reading, values
+from netboot.profile.descriptions import descriptions
 from netboot.profile.document import MAX_CHARACTERS, Document, KeyPath, dotted
 from netboot.profile.fields import Section
 from netboot.profile.profile import Profile
@@ -101,10 +102,13 @@ def schema_of(model: type[Section], title: str) -> dict[str, Any]:
 
 
 class _AsWritten(GenerateJsonSchema):
-    """Omits defaults: they are values of the models, and the descriptions give them."""
+    """Describes keys, and omits defaults: they are values of the models, and descriptions give them."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         found = super().model_schema(schema)  # nothing stands for a section without keys
+        model: type[Section] = schema["cls"]
+        for name, text in descriptions(model).items():
+            found["properties"][name]["description"] = text
         return found if "required" in found else {**found, "type": ["object", "null"]}
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:

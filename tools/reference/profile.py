@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from netboot.profile import document, reading
+from netboot.profile.descriptions import descriptions
 from netboot.profile.fields import Overridable, Section
 from netboot.profile.processors import PROCESSORS
 from netboot.profile.profile import Profile
@@ -23,13 +24,13 @@ PER_PC = ("groups.", "clients.")
 _DEFAULT = re.compile(r"\s*\bDefault: (?P<value>.+)\.$")
 
 
-def _fields(section: type[Section], above: str) -> Iterator[tuple[str, FieldInfo]]:
-    """Yield path and field of every key that has a value of its own."""
+def _fields(section: type[Section], above: str) -> Iterator[tuple[str, FieldInfo, str]]:
+    """Yield path, field and description of every key that has a value of its own."""
     for name, field in section.model_fields.items():
         path = f"{above}{name}"
         below = _section_of(field)
         if below is None or (above.startswith(PER_PC) and issubclass(below, Overridable)):
-            yield path, field
+            yield path, field, descriptions(section).get(name, "")
         elif get_origin(field.annotation) is dict:
             yield from _fields(below, f"{path}.{PLACEHOLDERS[path]}.")
         else:
@@ -38,7 +39,7 @@ def _fields(section: type[Section], above: str) -> Iterator[tuple[str, FieldInfo
 
 def key_paths() -> list[str]:
     """Return the paths of all keys; NAME, MAC and NETWORK stand for what a user chooses."""
-    return [path for path, _ in _fields(Profile, "")]
+    return [path for path, _, _ in _fields(Profile, "")]
 
 
 def _section_of(field: FieldInfo) -> type[Section] | None:
@@ -103,8 +104,7 @@ def _listed(tree: list[Any]) -> str:
     return "[" + ", ".join(rows) + "]"
 
 
-def _row(path: str, field: FieldInfo, example: str) -> tuple[str, str, str, str, str]:
-    meaning = field.description or ""
+def _row(path: str, field: FieldInfo, meaning: str, example: str) -> tuple[str, str, str, str, str]:
     stated = _DEFAULT.search(meaning)
     default = stated["value"] if stated else ""
     form = _form(field.annotation, tuple(field.metadata))
@@ -121,12 +121,12 @@ def _section(name: str) -> str:
     """Return the table of a section, and which of its keys can differ from PC to PC."""
     field, examples = Profile.model_fields[name], _examples()
     found = [row for row in _fields(Profile, "") if row[0] == name or row[0].startswith(f"{name}.")]
-    rows = [_row(path, each, examples.get(path, "")) for path, each in found]
+    rows = [_row(path, each, meaning, examples.get(path, "")) for path, each, meaning in found]
     text = table(("Key", "Value", "Default", "Example", "Meaning"), rows)
     section = _section_of(field)
     if section is None or name in PLACEHOLDERS:
         return text
-    return f"{field.description}\n\n{text}\n\n{_differing(section)}"
+    return f"{descriptions(Profile)[name]}\n\n{text}\n\n{_differing(section)}"
 
 
 def _differing(section: type[Section]) -> str:
