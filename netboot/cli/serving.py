@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,6 +39,9 @@ from netboot.errors import Exit, OperatorError
 from netboot.host.journald import Priority
 from netboot.pages.check_verb import CHECK_VERB, WORDS
 from netboot.profile import arguments
+
+if TYPE_CHECKING:
+    from netboot.serve.services import Services
 
 app = App()
 verb = App(invoke_without_command=True)
@@ -112,7 +115,6 @@ def serve(
     from netboot.host import notify
     from netboot.profile import file as profile_file
     from netboot.profile.stores import parse_store
-    from netboot.serve.services import Services
 
     level = level_of(log_level, verbose=verbose, quiet=quiet)
     checks.check_state(state)
@@ -126,7 +128,7 @@ def serve(
         images = None if swap_only else image_folder or state
         if not swap_only:
             checks.check_roots(room_profile, roots, image_folder or last_build())
-        Services(room_profile, images, state, Journal(), initrds=initrd, roots=roots).check()
+        _services()(room_profile, images, state, Journal(), initrds=initrd, roots=roots).check()
         return
     doubts = [*room_profile.doubts, *checks.unfit_sizes(room_profile)]
     doubts += checks.doubts_of_readers(path, room_profile)
@@ -162,7 +164,7 @@ def serve(
     else:
         panel_child.end_former()
         doubts += [panel] if panel else []
-    services = Services(
+    services = _services()(
         room_profile,
         folder,
         state,
@@ -205,6 +207,15 @@ def serve(
             telling.drain()
 
     until_stopped(run())
+
+
+def _services() -> "type[Services]":
+    """Import what serves, more than half of a start. Before that, root may become another user."""
+    from netboot.host import certificates
+
+    with certificates.unread():  # our HTTP has no TLS
+        from netboot.serve.services import Services
+    return Services
 
 
 @verb.callback(
