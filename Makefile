@@ -217,7 +217,7 @@ bench-client:
 # The same for what a PC fetches while it boots.
 bench-boot:
 	@tools/setup-bench
-	@status=0; for part in boot dhcp storm seat; do \
+	@status=0; for part in boot dhcp start storm seat; do \
 	    $(SUDO) .venv/bin/python -m bench.$$part $(BENCH) || status=1; \
 	done; exit $$status
 
