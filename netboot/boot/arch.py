@@ -151,8 +151,10 @@ class Architecture:
         there = [name for name in self.loaders if name not in lacks]
         if given and self.own:
             there.insert(0, given)
-        chosen = {"native": self.native, "signed": self.signed, "own": self.own}.get(wanted)
-        first = chosen if chosen in there else there[0]
+        first = there[0]
+        if wanted != "auto":
+            chosen = {"native": self.native, "signed": self.signed, "own": self.own}.get(wanted)
+            first = chosen if chosen in there else first
         if attempt == 0:
             return first
         tried = [name for name in there if name == first or not proxy or name != self.signed]

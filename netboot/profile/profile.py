@@ -4,7 +4,7 @@ file.py reads it.
 """
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Self
@@ -84,7 +84,7 @@ class ClientSettings(SeatSettings):
     """The address that this PC always gets in full mode, and at which `fab` reaches it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see netboot.serve.dhcp.packet
 class Seat:
     """The settings of one PC: the profile with the overrides of its groups and its own."""
 
@@ -153,16 +153,8 @@ class Profile(Section):
             swap = swap.changed(settings.swap)
             ssh = ssh.changed(settings.ssh)
             own = own.changed(settings.seat)
-        return Seat(
-            mac=mac,
-            hostname=self.hostname(mac),
-            address=None if client is None else client.address,
-            boot=boot,
-            root=root,
-            swap=swap,
-            ssh=ssh,
-            own=own,
-        )
+        address = None if client is None else client.address
+        return Seat(mac, self.hostname(mac), address, boot, root, swap, ssh, own)
 
     def names(self, mac: str) -> bool:
         """Return whether ``clients`` names ``mac``. A group does not: it may match any address."""
@@ -170,16 +162,20 @@ class Profile(Section):
 
     def hostname(self, mac: str) -> str:
         """Return the host name of ``mac``: its own, its last group's, or ``pc-`` and six digits."""
-        given = [settings.hostname for settings in self._settings(mac) if settings.hostname]
         tail = mac.replace(":", "")[-6:]
-        return given[-1].replace(values.MAC_TAIL, tail) if given else f"pc-{tail}"
+        for settings in reversed(self._settings(mac)):
+            if settings.hostname:
+                return settings.hostname.replace(values.MAC_TAIL, tail)
+        return f"pc-{tail}"
 
     def groups_of(self, mac: str) -> tuple[str, ...]:
         """Return the names of the groups of ``mac``, in their order."""
         return tuple(name for name, group in self.groups.items() if group.has(mac))
 
-    def _settings(self, mac: str) -> list[SeatSettings]:
+    def _settings(self, mac: str) -> Sequence[SeatSettings]:
         """Return the overrides for ``mac``; later ones win."""
+        if not self.groups and mac not in self.clients:
+            return ()
         found: list[SeatSettings] = [group for group in self.groups.values() if group.has(mac)]
         if mac in self.clients:
             found.append(self.clients[mac])

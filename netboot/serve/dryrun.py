@@ -233,7 +233,7 @@ def _describe(reply: Reply) -> str:
 
 
 def _value(code: int, value: bytes) -> str:
-    name = Option(code).name.lower() if code in set(Option) else "?"
+    name = dhcp.OPTION_NAMES.get(code, "?").lower()
     if code in ADDRESS_OPTIONS:
         text = ", ".join(str(IPv4Address(value[at : at + 4])) for at in range(0, len(value), 4))
     elif code in TEXT_OPTIONS:

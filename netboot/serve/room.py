@@ -131,9 +131,8 @@ class Room:
         Note its network card and the fate of its last loader in its seat. ``privileged``: it asked
         from a port that no user of a seat can use, so its PC is expected to boot.
         """
-        seat = self.seats.of(client.mac)
+        seat = self.seats.met(client)
         seat.is_expected |= privileged
-        self.seats.met(client)
         if client.stage is Stage.IPXE and not self._is_for_script(seat, client):
             client = replace(client, stage=Stage.FIRMWARE)
         self.next_boots.expire(client.mac, time.monotonic())
@@ -163,8 +162,7 @@ class Room:
 
         ``privileged``: see ``plan``.
         """
-        self.seats.of(client.mac).is_expected |= privileged
-        self.seats.met(client)
+        self.seats.met(client).is_expected |= privileged
 
     def _is_for_script(self, seat: SeatState, client: Client) -> bool:
         """Return True if an iPXE gets the script, False if it gets our own iPXE first."""

@@ -175,8 +175,11 @@ class Seats:
         """Journal an event."""
         self.journal.record(BootEvent(time.time(), mac, stage, message, data))
 
-    def met(self, client: Client) -> None:
-        """Note the card and the machine that ask. Warn if it is another machine than before."""
+    def met(self, client: Client) -> SeatState:
+        """Note the card and the machine that ask, and return the state of their seat.
+
+        Warn if it is another machine than before.
+        """
         seat = self.of(client.mac)
         if _is_other(seat, client):
             now, before = _machine(client.machine, client.nic), _machine(seat.machine, seat.nic)
@@ -187,6 +190,7 @@ class Seats:
         seat.machine = client.machine or seat.machine
         if client.nic is not None:
             seat.told_nic(client.nic, time.monotonic())
+        return seat
 
     def report(self, mac: str, stage: str, beacon: Beacon) -> None:
         """Journal a beacon once, at the time when the PC made it.

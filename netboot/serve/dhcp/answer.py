@@ -187,7 +187,7 @@ def vendor_class(question: Question) -> dict[int, bytes]:
     """Return option 60, by which firmware recognises an answer for itself."""
     client = question.client
     by_http = client is not None and client.arch.firmware is Firmware.UEFI_HTTP
-    return {int(Option.VENDOR_CLASS_IDENTIFIER): pxe.HTTP_CLIENT if by_http else pxe.PXE_CLIENT}
+    return {Option.VENDOR_CLASS_IDENTIFIER: pxe.HTTP_CLIENT if by_http else pxe.PXE_CLIENT}
 
 
 def compose(
@@ -207,8 +207,8 @@ def compose(
     """
     request, server = question.packet, question.context.server
     all_options = {
-        int(Option.DHCP_MESSAGE_TYPE): bytes((kind,)),
-        int(Option.SERVER_IDENTIFIER): (identifier or server).packed,
+        Option.DHCP_MESSAGE_TYPE: bytes((kind,)),
+        Option.SERVER_IDENTIFIER: (identifier or server).packed,
         **options,
     }
     to_relay = request.options.get(ECHOED_TO_RELAY, b"")

@@ -24,6 +24,8 @@ MISSED = (
     Option.PARAMETER_REQUEST_LIST,
 )
 
+REMEMBERED = (*DECIDING, *MISSED)
+
 Key = tuple[int, str]
 
 
@@ -55,7 +57,7 @@ class Conversations:
     def _remember(self, key: Key, packet: Packet) -> None:
         """Put a DISCOVER at the end of the table, which keeps its size."""
         options = packet.options
-        told = {int(code): options[code] for code in (*DECIDING, *MISSED) if code in options}
+        told = {code: options[code] for code in REMEMBERED if code in options}
         self._begun.pop(key, None)
         self._begun[key] = self.now(), told
         if len(self._begun) > (DHCP_CONVERSATIONS.in_total or 0):

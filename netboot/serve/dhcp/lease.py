@@ -9,7 +9,7 @@ and its userland each ask for an address, and its swap connection depends on tha
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from itertools import islice
+from itertools import chain, islice
 from math import inf, isfinite
 from typing import Any
 from zlib import crc32
@@ -309,18 +309,15 @@ class LeasePool:
             ]
         }
 
-    def take_touched(self) -> Iterator[tuple[IPv4Address, str | None]]:
-        """Yield the addresses whose leases differ since the last call, and their owners now.
+    def take_touched(self) -> Iterator[tuple[int, str | None]]:
+        """Yield the addresses, as numbers, whose leases differ since the last call, and their owners.
 
         The owner of an address without a lease, or with a mere offer, is None.
         """
         touched, self._touched = self._touched, set()
         for number in touched:
             held = self._by_address.get(number)
-            yield (
-                IPv4Address(number),
-                held.owner if held is not None and held.acknowledged else None,
-            )
+            yield number, held.owner if held is not None and held.acknowledged else None
 
     def restore(self, saved: Any) -> None:
         """Take over the leases of ``as_json``. Drop addresses that the profile no longer allows.
@@ -373,23 +370,24 @@ class LeasePool:
         return found[0].address if found else None
 
     def _places(self, owner: str) -> Iterator[int]:
-        """Yield the addresses of the range from the best one for ``owner`` on.
+        """Return the addresses of the range from the best one for ``owner`` on.
 
         By the owner's hash, so that a PC gets its address again even if the lease file is lost, and
         from another server.
         """
-        start = crc32(owner.encode())
+        first, end = self._first, self._first + self._size
+        start = first + crc32(owner.encode()) % self._size
 
         def every() -> Iterator[int]:
-            for step in range(self._size):
-                yield self._first + (start + step) % self._size
+            return chain(range(start, end), range(first, start))
 
         if self.half is None:
-            yield from every()
-            return
-        yield from islice((each for each in every() if self._may_have(each, owner)), 1)
-        for is_own in (True, False):
-            yield from (each for each in every() if self._is_in_own_half(each) is is_own)
+            return every()
+        return chain(
+            islice((each for each in every() if self._may_have(each, owner)), 1),
+            (each for each in every() if self._is_in_own_half(each)),
+            (each for each in every() if not self._is_in_own_half(each)),
+        )
 
     def _is_in_own_half(self, number: int) -> bool:
         """Return True if the other boot server looks for places elsewhere first."""

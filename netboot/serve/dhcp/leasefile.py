@@ -26,8 +26,8 @@ class LeaseFile:
         self._file = StateFile(path, mode=PRIVATE)
         self._pools: Sequence[LeasePool] = ()
         self._noted = 0
-        # By address: its owner, and the change that has both.
-        self._since: dict[IPv4Address, tuple[str, int]] = {}
+        # By address, as a number: its owner, and the change that has both.
+        self._since: dict[int, tuple[str, int]] = {}
         self.keeper = Keeper("DHCP leases", [Copy(self._file, self._text)])
 
     def restore(self, pools: Sequence[LeasePool]) -> Iterable[dict[str, Any]]:
@@ -66,7 +66,7 @@ class LeaseFile:
             return True
         owners = (pool.owner_of(address) for pool in self._pools)
         owner = next((each for each in owners if each is not None), None)
-        saved, change = self._since.get(address, (None, 0))
+        saved, change = self._since.get(int(address), (None, 0))
         return saved is not None and saved == owner and self.keeper.is_saved(change)
 
     async def saved(self) -> bool:

@@ -91,7 +91,7 @@ class Neighbourhood:
         standby: Standby,
     ) -> None:
         self._standby = standby
-        self._name = {int(Option.HOST_NAME): BOOT_SERVER} if standby.servers else {}
+        self._name = {Option.HOST_NAME: BOOT_SERVER} if standby.servers else {}
         self._adopt(interfaces, scopes)
         self._ports = ports
         self._journal = journal

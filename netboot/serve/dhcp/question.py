@@ -50,8 +50,8 @@ class Asker:
     def request(self, offer: Packet) -> Packet:
         """Return the DHCPREQUEST that accepts ``offer`` (SELECTING: RFC 2131 section 4.3.2)."""
         options = {
-            int(Option.REQUESTED_IP_ADDRESS): offer.yiaddr.packed,
-            int(Option.SERVER_IDENTIFIER): offer.options[Option.SERVER_IDENTIFIER],
+            Option.REQUESTED_IP_ADDRESS: offer.yiaddr.packed,
+            Option.SERVER_IDENTIFIER: offer.options[Option.SERVER_IDENTIFIER],
         }
         return self._message(MessageType.DHCPREQUEST, offer.xid, options)
 
@@ -61,7 +61,7 @@ class Asker:
 
     def release(self, xid: int, address: IPv4Address, server: IPv4Address) -> Packet:
         """Return a DHCPRELEASE of ``address``, which ``server`` gave to the PC."""
-        identifier = {int(Option.SERVER_IDENTIFIER): server.packed}
+        identifier = {Option.SERVER_IDENTIFIER: server.packed}
         return self._message(MessageType.DHCPRELEASE, xid, identifier, ciaddr=address)
 
     def _message(
@@ -75,11 +75,11 @@ class Asker:
         by_http = arch.firmware is Firmware.UEFI_HTTP
         name = (pxe.HTTP_CLIENT if by_http else pxe.PXE_CLIENT).decode()
         options = {
-            int(Option.DHCP_MESSAGE_TYPE): bytes((kind,)),
+            Option.DHCP_MESSAGE_TYPE: bytes((kind,)),
             **(more or {}),
-            int(Option.VENDOR_CLASS_IDENTIFIER): f"{name}:Arch:{arch.code:05}:UNDI:003016".encode(),
-            int(Option.CLIENT_SYSTEM_ARCHITECTURE): arch.code.to_bytes(2, "big"),
-            int(Option.PARAMETER_REQUEST_LIST): bytes(WANTED),
+            Option.VENDOR_CLASS_IDENTIFIER: f"{name}:Arch:{arch.code:05}:UNDI:003016".encode(),
+            Option.CLIENT_SYSTEM_ARCHITECTURE: arch.code.to_bytes(2, "big"),
+            Option.PARAMETER_REQUEST_LIST: bytes(WANTED),
         }
         if self.ipxe:
             options[Option.USER_CLASS] = pxe.IPXE_USER_CLASS

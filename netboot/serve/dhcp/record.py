@@ -24,7 +24,7 @@ def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) 
     serious = isinstance(result, Ignored) and result.serious
     if (kind is None and not serious) or packet.mac is None:
         return None
-    name = "BOOTP" if kind is None else kind.name.removeprefix("DHCP")
+    name = "BOOTP" if kind is None else kind.word
     data: dict[str, Any] = {"type": name}
     if isinstance(result, Ignored):
         if vendor_class(packet) is None and not result.serious:
@@ -72,7 +72,7 @@ def of_failure(
     asked: Packet, reply: Reply, port: int, mode: str, reason: str, when: float
 ) -> BootEvent:
     """Return the event for an answer that could not be sent, for ``reason``."""
-    name = reply.answer.name.removeprefix("DHCP")
+    name = reply.answer.word
     told = Ignored(f"no {name} is sent: {reason}", shows=screen(asked, port, mode)).told
     return BootEvent(when, asked.mac or "", STAGES[port], told)
 
@@ -81,7 +81,7 @@ def of_reply(reply: Reply, port: int, milliseconds: float, when: float) -> BootE
     """Return the event for an answer, which took ``milliseconds``; None if its PC renews a lease."""
     if reply.renews:
         return None
-    packet, name = reply.packet, reply.answer.name.removeprefix("DHCP")
+    packet, name = reply.packet, reply.answer.word
     file = packet.file.decode().rpartition("/")[2]
     data: dict[str, Any] = {"type": name, "ms": round(milliseconds, 3)}
     words = [name]

@@ -75,10 +75,14 @@ def _sender(packet: Packet, profile: Profile) -> Client | Ignored:
     sender = client_from_packet(packet)
     if isinstance(sender, Ignored):
         return sender
-    names = [processor.name for processor in sender.arch.processors]
-    if names and not any(name in profile.boot.architectures for name in names):
-        return Ignored(f"{sender.arch.name}: boot.architectures has no {' or '.join(names)}")
-    return sender
+    arch, ours = sender.arch, profile.boot.architectures
+    for processor in arch.processors:
+        if processor.name in ours:
+            return sender
+    if not arch.processors:
+        return sender
+    names = " or ".join(processor.name for processor in arch.processors)
+    return Ignored(f"{arch.name}: boot.architectures has no {names}")
 
 
 def _proxy(question: Question) -> Reply | Ignored:

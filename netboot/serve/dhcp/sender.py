@@ -58,7 +58,7 @@ def _kind(maker: str, values: _Values, firsts: _Values) -> Client | Ignored:
 
 def _present(values: _Values) -> dict[int, bytes]:
     pairs = zip(_DECIDING, values, strict=False)  # none at all, if no option came twice
-    return {int(code): value for code, value in pairs if value is not None}
+    return {code: value for code, value in pairs if value is not None}
 
 
 def _client_of(packet: Packet) -> Client | Ignored:

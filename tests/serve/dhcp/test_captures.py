@@ -57,7 +57,7 @@ def _answered(result: Reply | Ignored) -> Iterator[str]:
     yield f"yiaddr {packet.yiaddr} siaddr {packet.siaddr} file {packet.file.decode()}"
     for option in (Option.VENDOR_CLASS_IDENTIFIER, Option.VENDOR_SPECIFIC_INFORMATION):
         if option in packet.options:
-            yield f"option {option.value} {packet.options[option]!r}"
+            yield f"option {option} {packet.options[option]!r}"
     if Option.ETHERBOOT_ENCAPSULATED in packet.options:
         told = pxe.parse_suboptions(packet.options[Option.ETHERBOOT_ENCAPSULATED])
         yield f"option 175 {told}"

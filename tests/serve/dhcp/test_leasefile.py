@@ -113,9 +113,9 @@ def test_a_change_is_noted_without_a_look_at_all_leases(path: Path) -> None:
     server.lease(ANN, FIRST)
     server.lease(BOB, SECOND)
     server.pool.commit(BOB, SECOND, 1.0)
-    assert list(server.pool.take_touched()) == [(SECOND, BOB)]
+    assert list(server.pool.take_touched()) == [(int(SECOND), BOB)]
     server.pool.forget(BOB, SECOND)
-    assert list(server.pool.take_touched()) == [(SECOND, None)]
+    assert list(server.pool.take_touched()) == [(int(SECOND), None)]
 
 
 ENDS = '{"leases": [{"client": "x", "address": "10.0.0.9", "expires": %s}]}'

@@ -17,6 +17,8 @@ from netboot.serve.dhcp.packet import (
     MessageType,
     Option,
     Packet,
+    dotted,
+    packed,
     parse,
     serialize,
 )
@@ -24,6 +26,16 @@ from tests.support.pxe_client import PxeClient, decode
 
 ADDRESSES = st.integers(0, 2**32 - 1).map(IPv4Address)
 CODES = st.integers(1, 254).filter(lambda code: code != OVERLOAD)
+
+
+@given(ADDRESSES)
+def test_an_address_is_written_as_python_does(address: IPv4Address) -> None:
+    assert dotted(address) == str(address)
+    assert packed(address) == address.packed
+
+
+def test_a_type_has_a_word_for_a_person() -> None:
+    assert {MessageType.DHCPOFFER.word, MessageType.DHCPINFORM.word} == {"OFFER", "INFORM"}
 
 
 def names(longest: int) -> st.SearchStrategy[bytes]:
