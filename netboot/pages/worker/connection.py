@@ -4,12 +4,14 @@ import contextlib
 import socket
 import time
 from dataclasses import dataclass
+from socket import MSG_DONTWAIT
 
 from netboot.errors import ProtocolError
 from netboot.pages import control
 from netboot.pages.worker.exchange import BUFFER_BYTES, Area, Buffers, Exchange
 from netboot.pages.worker.governor import QUANTUM_BYTES, QUANTUM_SECONDS
 from netboot.pages.worker.held import Held
+from netboot.pages.worker.lookout import SLEEPS_SECONDS
 
 # The most bytes for one connection before the next one has its turn.
 TURN_BYTES = 4 * BUFFER_BYTES
@@ -18,6 +20,9 @@ MODEST_TURNS = 32
 # The time of a turn with requests that take long for their bytes: TRIM, FLUSH. One of them may take
 # longer. A buffer has 9000 of them.
 HEAVY_SECONDS = 0.001
+
+# A plain number: a member of an enum costs a dictionary lookup at each use.
+_DONTWAIT = int(MSG_DONTWAIT)
 
 DISCONNECTED = "disconnected by the client"  # an orderly end: NBD_CMD_DISC
 
@@ -45,6 +50,7 @@ class Connection:
     waits_since: float | None = None
     modest: int = 0  # turns until the next second look at its socket in a turn
     filled: bool = False  # the last receive took as much as it could
+    slept: int = 0  # requests of the last turn that were waited for in the socket
 
     @property
     def closed(self) -> bool:
@@ -57,11 +63,14 @@ class Connection:
         tasks = self.area.tasks
         return self.sock.fileno() >= 0 and (tasks is None or not tasks.late)
 
-    def serve(self, buffers: Buffers, limit: int, *, alone: bool = False) -> str | None:
+    def serve(
+        self, buffers: Buffers, limit: int, *, alone: bool = False, sleeps: bool = False
+    ) -> str | None:
         """Read and answer, about ``limit`` bytes in each direction; return the reason to close.
 
         Returns None if the connection stays open. With ``alone`` no other connection was waiting,
-        so the turn lasts as long as there is more to read, up to ``limit``. Raises OSError if the
+        so the turn lasts as long as there is more to read, up to ``limit``. If it also ``sleeps``,
+        it waits in the socket for more, for SLEEPS_SECONDS and a tick at most. Raises OSError if the
         client is gone, ProtocolError for invalid bytes; replies to the requests before them were
         sent.
         """
@@ -70,10 +79,19 @@ class Connection:
             if self.unsent and not self._send([self.unsent], len(self.unsent)):
                 return None
             enough = self.received + limit
-            while self._fill(buffers, limit):
+            flags, self.slept = _DONTWAIT, 0
+            end = time.monotonic() + SLEEPS_SECONDS if sleeps else 0.0
+            while self._fill(buffers, limit, flags):
                 self._answer(buffers, limit)
                 if not alone or not exchange.hungry or self.unsent or self.received > enough:
                     break
+                if sleeps:
+                    nothing_came = self.modest and not flags
+                    if nothing_came or exchange.waiting or time.monotonic() > end:
+                        break
+                    flags = self.modest = 0
+                    self.slept += 1
+                    continue
                 # A client that shares our CPU has sent its next request by now, or will send none
                 # before we sleep. After a receive that filled its room there is more.
                 if self.modest and not self.filled:
@@ -134,7 +152,7 @@ class Connection:
         position, end = buffers.position, buffers.end
         self.unparsed = bytes(buffers.input[position:end]) if position < end else b""
 
-    def _fill(self, buffers: Buffers, limit: int) -> bool:
+    def _fill(self, buffers: Buffers, limit: int, flags: int) -> bool:
         """Fill the input with the unparsed bytes and, if more are needed, with received ones.
 
         Returns False at the end of the stream.
@@ -149,7 +167,7 @@ class Connection:
         room = sink or (buffers.input[kept:] if kept else buffers.input)
         most = min(limit, len(room))
         try:
-            received = self.sock.recv_into(room, most)
+            received = self.sock.recv_into(room, most, flags)
         except BlockingIOError:
             self.modest, self.filled = MODEST_TURNS, False
             return True
@@ -164,7 +182,10 @@ class Connection:
     def _send(self, parts: list[bytes | memoryview], length: int) -> bool:
         """Send as much as the socket takes and keep the rest; return whether all was sent."""
         try:
-            sent = self.sock.send(parts[0]) if len(parts) == 1 else self.sock.sendmsg(parts)
+            if len(parts) == 1:
+                sent = self.sock.send(parts[0], _DONTWAIT)
+            else:
+                sent = self.sock.sendmsg(parts, (), _DONTWAIT)
         except BlockingIOError:
             sent = 0
         self.sent += sent

@@ -16,6 +16,7 @@ from netboot.pages.worker.desk import Desk
 from netboot.pages.worker.exchange import Area, Exchange
 from netboot.pages.worker.governor import Governor
 from netboot.pages.worker.link import Link
+from netboot.pages.worker.lookout import prepare
 from netboot.pages.worker.reports import Reports
 from netboot.pages.worker.tasks import Owner, Task
 from netboot.pages.worker.watch import Watch
@@ -45,7 +46,7 @@ class Connections(dict[int, Connection]):
         area = self.areas.adopt(message, page_descriptors)
         unsent, unparsed = control.carried(carried)
         sock = socket.socket(fileno=client)
-        sock.setblocking(False)
+        prepare(sock)
         dialect = Dialect(Headers(message["headers"]), message["allocation"])
         exchange = Exchange(area, dialect)
         connection = Connection(sock, area, exchange, message, unparsed, unsent)

@@ -89,9 +89,12 @@ class Worker:
                 self._share(waiting)
             else:
                 alone = lone is not None
+                sleeps = alone and self._may_sleep(waiting[0])
                 for connection in waiting:
                     if alone or not connection.closed:
-                        self._turn(connection, TURN_BYTES, alone=alone)
+                        self._turn(connection, TURN_BYTES, alone=alone, sleeps=sleeps)
+                if sleeps:
+                    self._lookout.slept(waiting[0].slept)
             if self._resting:
                 self._wake()
             if self._waiting and time.monotonic() >= self._next_retry:
@@ -134,6 +137,12 @@ class Worker:
             patience = rest if patience is None else min(patience, rest)
         return patience
 
+    def _may_sleep(self, lone: Connection) -> bool:
+        """Return whether the worker may sleep in a lone client's socket: nothing else is due."""
+        if lone.area.tasks is not None or self._waiting or self._link.busy or self._orders.leaving:
+            return False
+        return self._lookout.may_sleep(lone.sock.fileno())
+
     def _collect(self) -> None:
         """Take the tasks that are done. Their connections have a turn, or a fenced area goes on."""
         for order in self._desk.take():
@@ -165,18 +174,20 @@ class Worker:
         moved = (connection.sent - sent, written)
         self._governor.charge(connection.area.seat, *moved, now)
 
-    def _turn(self, connection: Connection, limit: int, *, alone: bool = False) -> None:
+    def _turn(
+        self, connection: Connection, limit: int, *, alone: bool = False, sleeps: bool = False
+    ) -> None:
         self._turns += 1
         connection.last_turn = self._turns
         if self._arrived:
             self._arrived.pop(connection.sock.fileno(), None)
-        begin = 0.0 if self._turns % SAMPLED else time.monotonic()
+        begin = 0.0 if sleeps or self._turns % SAMPLED else time.monotonic()
         reason = None
         try:
             if self._orders.leaving and connection.exchange.between:
                 connection.finish(self._buffers)
             else:
-                reason = connection.serve(self._buffers, limit, alone=alone)
+                reason = connection.serve(self._buffers, limit, alone=alone, sleeps=sleeps)
         except (ProtocolError, OSError) as error:
             reason = why(error)
         except Damaged as error:

@@ -2,7 +2,14 @@
 
 from collections.abc import Iterable
 
-from netboot.pages.worker.lookout import LEAST_WAITS, LOOK_SECONDS, MOST_WAITS, Lookout
+from netboot.pages.worker.lookout import (
+    LEAST_SLEEPS,
+    LEAST_TURNS,
+    LEAST_WAITS,
+    LOOK_SECONDS,
+    MOST_WAITS,
+    Lookout,
+)
 
 CLIENT, DISK = 5, 9
 READY = [(CLIENT, 1)]
@@ -95,3 +102,38 @@ def test_what_comes_in_place_of_the_client_makes_looks_rare_too() -> None:
     played.comes_after, played.ready = LOOK_SECONDS / 2, [(DISK, 1)]
     _serve(played, Lookout(played, played.clock), [CLIENT] * 10000)
     assert played.slept > 9900
+
+
+def test_a_lone_client_that_no_look_sees_is_slept_for_in_its_socket() -> None:
+    played = Played()
+    lookout = Lookout(played, played.clock)
+    _serve(played, lookout, [CLIENT] * LEAST_TURNS)
+    assert not lookout.may_sleep(CLIENT), "it had not enough turns"
+    _serve(played, lookout, [CLIENT] * 4)
+    assert lookout.may_sleep(CLIENT) and not lookout.may_sleep(6)
+    lookout.slept(LEAST_SLEEPS)
+    assert lookout.may_sleep(CLIENT)
+    lookout.slept(LEAST_SLEEPS - 1)
+    assert not lookout.may_sleep(CLIENT), "its requests come slowly"
+    _serve(played, lookout, [CLIENT] * LEAST_TURNS)
+    assert lookout.may_sleep(CLIENT)
+    _serve(played, lookout, [6])
+    assert not lookout.may_sleep(CLIENT), "another one was there"
+
+
+def test_nobody_is_slept_for_while_looks_find_the_client() -> None:
+    played = Played()
+    played.comes_after = LOOK_SECONDS / 2
+    lookout = Lookout(played, played.clock)
+    _serve(played, lookout, [CLIENT] * 10 * LEAST_TURNS)
+    assert not lookout.may_sleep(CLIENT)
+
+
+def test_sleeps_count_as_waits_without_a_look() -> None:
+    played = Played()
+    lookout = Lookout(played, played.clock)
+    _serve(played, lookout, [CLIENT] * 2 * LEAST_TURNS)
+    lookout.slept(MOST_WAITS)
+    looked = played.looked
+    _serve(played, lookout, [CLIENT])
+    assert played.looked > looked
