@@ -169,21 +169,23 @@ def _capacity(swap: str) -> int:
 
 def _asked(option: str, question: str, words: tuple[str, ...]) -> Any:
     """Ask until one of ``words`` is the answer; the first one is that of an empty line."""
-    return _read(
-        option,
-        f"{question} ({', '.join(words)}) [{words[0]}]? ",
-        lambda text: (text or words[0]) if (text or words[0]) in words else None,
-    )
+    among = ", ".join(words)
+
+    def parsed(text: str) -> str | None:
+        return (text or words[0]) if (text or words[0]) in words else None
+
+    return _read(option, f"{question} ({among}) [{words[0]}]? ", parsed, f"one of {among}")
 
 
 def _asked_number(option: str, question: str, most: int) -> Any:
     def parsed(text: str) -> int | None:
         return int(text) if text.isdecimal() and len(text) < 6 and 1 <= int(text) <= most else None
 
-    return _read(option, f"{question} (1 to {most})? ", parsed)
+    expected = f"a whole number from 1 to {most}"
+    return _read(option, f"{question} (1 to {most})? ", parsed, expected)
 
 
-def _read(option: str, question: str, parse: Callable[[str], Any]) -> Any:
+def _read(option: str, question: str, parse: Callable[[str], Any], expected: str) -> Any:
     if not sys.stdin.isatty():
         raise OperatorError(
             f"missing {option}", hint="netboot init --help; or run it in a terminal"
@@ -197,3 +199,4 @@ def _read(option: str, question: str, parse: Callable[[str], Any]) -> Any:
             )
         if (answer := parse(line.strip())) is not None:
             return answer
+        print(f"expected {expected}", file=sys.stderr)
