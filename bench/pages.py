@@ -24,7 +24,7 @@ from bench.machine import versions
 from bench.message import message_cost
 from bench.plot import svg
 from bench.report import OURS, Verdict, in_network, medians, parser, publish, tell
-from bench.rows import FLOOR, PEERS, Results, Row, Sample
+from bench.rows import BEFORE, FLOOR, PEERS, Results, Row, Sample
 from bench.scaling import scaling
 from bench.servers import HERE, Server, compile_c, running
 from netboot.lab import network
@@ -149,10 +149,17 @@ class Bench:
 
 
 def _loopback(
-    bench: Bench, wanted: Sequence[Row], names: Sequence[str], repetitions: int
+    bench: Bench,
+    wanted: Sequence[Row],
+    names: Sequence[str],
+    repetitions: int,
+    before: Path | None,
 ) -> tuple[dict[Row, dict[str, Sample]], dict[str, float]]:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(running(n, SIZE_BYTES, Path(folder))) for n in names]
+        servers = [
+            stack.enter_context(running(name, SIZE_BYTES, Path(folder), before=before))
+            for name in names
+        ]
         per_page = {}
         for server in servers:
             per_page[server.name] = bench.fill(server)
@@ -193,14 +200,23 @@ def _remember(
 
 
 def run(
-    wanted: Sequence[Row], names: Sequence[str], repetitions: int, seconds: float, folder: Path
+    wanted: Sequence[Row],
+    names: Sequence[str],
+    repetitions: int,
+    seconds: float,
+    folder: Path,
+    before: Path | None,
 ) -> int:
-    """Measure, print, write ``pages.json`` and ``pages.svg``; return the number of missed bars."""
+    """Measure, print, write ``pages.json`` and ``pages.svg``; return the number of missed bars.
+
+    ``before`` is a checkout of another commit, which is measured too on loopback.
+    """
+    near_names = [*names, BEFORE] if before else names
     near = [row for row in wanted if row.link == "loopback"]
     far = [row for row in wanted if row.link == "veth"]
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(compile_c(HERE / "nbd_load.c", Path(name)), seconds, is_counted())
-        results, per_page = _loopback(bench, near, names, repetitions)
+        results, per_page = _loopback(bench, near, near_names, repetitions, before)
         if far:
             results.update(_over_veth(bench, far, names, repetitions))
     untrue = [*bench.failed, *doubts.doubts(results, os.cpu_count() or 1)]
@@ -242,6 +258,12 @@ def main() -> NoReturn:
     options = parser("pages", __doc__, "rows with a bar, once: 6 minutes")
     options.add_argument("--only", default="", help="only rows whose name contains this")
     options.add_argument("--servers", default=",".join(SERVERS), help="default: all")
+    options.add_argument(
+        "--before",
+        type=Path,
+        metavar="TREE",
+        help="measure our server of another commit as well: a checkout of it with its .venv",
+    )
     given = options.parse_args()
     wanted = rows.quick_rows() if given.quick else rows.full_rows()
     wanted = [row for row in wanted if given.only in row.name]
@@ -252,7 +274,7 @@ def main() -> NoReturn:
         # nbd-server listens with a backlog of 10. Of 32 simultaneous connections some find it full:
         # with SYN cookies they wait for ever, without them TCP retries.
         SYN_COOKIES.write_text("0")
-        return run(wanted, names, repetitions, SECONDS, folder)
+        return run(wanted, names, repetitions, SECONDS, folder, given.before)
 
     in_network(measured)
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from bench.report import OURS, Verdict
 
 FLOOR = "floor"
+BEFORE = "before"  # our server at another commit
 PEERS = ("nbdkit", "nbd-server", "qsd")
 
 Form = Literal["free", "pinned"]
@@ -137,9 +138,12 @@ def _row_verdicts(row: Row, samples: Mapping[str, Sample]) -> Iterable[Verdict]:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Return the bars that these results can decide: ratios to the best peer, to the floor, to ours."""
+    """Return the bars that these results can decide: ratios to the best peer, the floor, ours and before."""
     found: list[Verdict] = []
     for row, samples in results.items():
+        if OURS in samples and BEFORE in samples and has_bar(row):
+            share = samples[OURS].iops / samples[BEFORE].iops
+            found.append(Verdict(f"{row.name}: iops / before", share, 0.97, at_least=True))
         if OURS not in samples or not any(peer in samples for peer in PEERS):
             continue
         found.extend(_row_verdicts(row, samples))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report import OURS
-from bench.rows import FLOOR, PEERS
+from bench.rows import BEFORE, FLOOR, PEERS
 from netboot.host import processes
 
 HERE = Path(__file__).parent
@@ -133,11 +133,12 @@ def running(
     workers: int | None = None,
     store: str = "memory",
     images: Mapping[str, Path] | None = None,
+    before: Path | None = None,
 ) -> Iterator[Server]:
     """Yield a running server with an export of ``size_bytes``.
 
     Ours has several exports in ``store``, ``images`` by their names, and the given number of workers.
-    Files go to ``folder``.
+    Files go to ``folder``. ``before`` is a checkout of another commit of ours with its ``.venv``.
     """
     prefix = [] if namespace is None else ["ip", "netns", "exec", namespace]
     port = free_port()
@@ -148,7 +149,8 @@ def running(
         if name == FLOOR:
             words = [str(compile_c(HERE / "floor.c", folder)), host, str(port), str(size_bytes)]
         else:
-            words = [sys.executable, "-m", "netboot", "pages", "--listen", f"{host}:{port}"]
+            python = f"{before}/.venv/bin/python" if name == BEFORE else sys.executable
+            words = [python, "-P", "-m", "netboot", "pages", "--listen", f"{host}:{port}"]
             words += ["--store", store]
             words += [f"--image={export}={path}" for export, path in (images or {}).items()]
             words += [f"--export={export}={size_bytes >> 20}MiB" for export in exports]
@@ -187,7 +189,7 @@ def _child(name: str, port: int, words: Sequence[str], folder: Path) -> Iterator
     log = (folder / f"{name}.log").open("wb")
     with log, subprocess.Popen(words, stdout=log, stderr=log) as process:
         try:
-            if name == OURS:
+            if name in (OURS, BEFORE):
                 _wait_for_line(folder / f"{name}.log", process)
             yield Server(name, process.pid, port, "a", None)
         finally:

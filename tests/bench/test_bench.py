@@ -59,6 +59,14 @@ def test_bars_compare_with_the_best_peer_of_each_figure() -> None:
     assert (floor.value, floor.met) == (2.5, False)
 
 
+def test_another_commit_of_ours_is_no_peer_and_is_at_most_three_percent_faster() -> None:
+    samples = {OURS: _sample(98), rows.BEFORE: _sample(100)}
+    (alone,) = rows.verdicts({ROW: samples})
+    assert (alone.name, alone.value, alone.met) == (f"{ROW.name}: iops / before", 0.98, True)
+    (slower, *_) = rows.verdicts({ROW: {**samples, OURS: _sample(96), "nbdkit": _sample(50)}})
+    assert not slower.met
+
+
 def test_many_connections_are_compared_with_our_own_eight() -> None:
     results = {
         Row("randread", 4096, 32, count): {OURS: _sample(iops), "nbdkit": _sample(100)}
