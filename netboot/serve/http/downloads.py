@@ -5,7 +5,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from netboot.serve.http.sending import Senders
@@ -33,7 +33,7 @@ class Download(web.FileResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         try:
-            writer = await super().prepare(request)  # sends the whole file
+            writer = await self._send(request)
         except ConnectionError:
             self._report(None)
             raise
@@ -42,6 +42,22 @@ class Download(web.FileResponse):
         if request.method == "GET" and self.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             self._report(self.content_length or 0)
         return writer
+
+    async def _send(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Open the file and send it, or what the request asks for instead.
+
+        aiohttp would have a thread open the file, and close it. Each time the threads that send have
+        to wait for Python's lock; and the path was looked up in this very thread a moment ago.
+        """
+        encodings = request.headers.get(hdrs.ACCEPT_ENCODING, "").lower()
+        try:
+            _, file, status, encoding = self._make_response(request, encodings)
+        except OSError:  # told as aiohttp does
+            return await super().prepare(request)
+        if file is None:  # the PC has it already, or it is no file
+            return await super().prepare(request)
+        with file:
+            return await self._prepare_open_file(request, file, status, encoding)
 
     async def _sendfile(
         self, request: web.BaseRequest, fobj: IO[Any], offset: int, count: int

@@ -176,13 +176,14 @@ class HttpServer:
             self._door.asked(request.protocol)
         if self._panels is not None and (most := self._panels.most_bytes(request)) is not None:
             request = request.clone(client_max_size=most)
-        try:
-            async with asyncio.timeout(self._connections.seconds):
-                await request.read()
-        except TimeoutError:
-            raise web.HTTPRequestTimeout(text="the request has no end\n") from None
-        except web.RequestPayloadError as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        if request.can_read_body:
+            try:
+                async with asyncio.timeout(self._connections.seconds):
+                    await request.read()
+            except TimeoutError:
+                raise web.HTTPRequestTimeout(text="the request has no end\n") from None
+            except web.RequestPayloadError as error:
+                raise web.HTTPBadRequest(text=f"{error}\n") from None
         answer = await handler(request)
         if not isinstance(answer, Download) and request.method != "HEAD":
             self._answered += answer.content_length or 0
@@ -207,7 +208,7 @@ class HttpServer:
         begins = request.method != "HEAD"
         address = await self._asker(request)
         path = self._room.file(name, _own_address(request))
-        if not self._room.is_boot_file(name):
+        if path is None and not self._room.is_boot_file(name):
             raise self._missing(self._room.seat_of(who, address) or "", name, address)
         is_program = is_loader(name) and not name.endswith(".ipxe")
         if is_program or name in TOOLS or name == KERNEL_SHIM:  # nobody's secret
