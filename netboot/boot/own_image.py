@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from uuid import UUID
 
 from netboot.boot import cpio, rank
-from netboot.boot.plan import BootPlan
+from netboot.boot.plan import NO_SELF_TESTS, BootPlan
 from netboot.boot.unified import COMMAND_LINE_BYTES, concatenated, unified
 from netboot.errors import OperatorError
 from netboot.profile.profile import Profile
@@ -49,7 +49,8 @@ def command_line(profile: Profile, server: IPv4Address, image: str) -> str:
     Raises OperatorError if Linux would cut it off.
     """
     servers = ",".join(map(str, rank.with_other(server, profile.boot.servers)))
-    words = [*profile.boot.arguments.split(), f"netboot.on_failure={profile.boot.on_failure}"]
+    words = [NO_SELF_TESTS, *profile.boot.arguments.split()]
+    words.append(f"netboot.on_failure={profile.boot.on_failure}")
     words += [f"netboot.server=http://{servers}:{profile.http.port}", f"{KEY}={image}"]
     line = " ".join(words)
     if len(line) >= COMMAND_LINE_BYTES:

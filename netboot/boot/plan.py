@@ -26,6 +26,9 @@ VERIFIED = "-verified"  # ends the name of the export with an image and its hash
 # The first script of each iPXE where another DHCP server names the files: one name for all kinds.
 ANY_SCRIPT = "boot.ipxe"
 STUB_FILE = "stub.efi"  # for processors with a unified kernel image
+# Linux tests ciphers and hashes before it uses them, unless it is built without that, as its own default
+# is (CONFIG_CRYPTO_MANAGER_DISABLE_TESTS). Debian's kernel tests them. A kernel in FIPS mode ignores this.
+NO_SELF_TESTS = "cryptomgr.notests=1"
 # The page servers that a PC is told of: a kernel command line has 2048 characters at most.
 SERVERS_TOLD = 8
 SERVERS_OF_POOL = 2  # of a PC with layout any (``other`` in initramfs/agent/types.h)
@@ -308,6 +311,7 @@ def _arguments(
     swap, zswap = seat.swap, seat.swap.zswap
     both = ",".join(map(str, rank.with_other(server, profile.boot.servers)))
     words = [
+        NO_SELF_TESTS,
         f"netboot.server=http://{both}:{profile.http.port}",
         f"netboot.ticket={keys.session}",
         f"netboot.root={ROOTS[seat.root.kind].hook}",

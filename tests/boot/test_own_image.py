@@ -41,6 +41,20 @@ def test_a_command_line_has_no_seat_and_the_operators_words_do_not_replace_ours(
     assert "console=ttyS0" in line and "ticket" not in line
 
 
+def test_an_operator_can_have_linux_test_its_ciphers() -> None:
+    profile = parse("boot: {arguments: cryptomgr.notests=0}", "room.yaml")
+    client = Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE)
+    plan = boot_plan(
+        profile, profile.seat_of(MAC), client, SeatKeys("token", "session"), server=SERVER
+    )
+    image = own_image.command_line(profile, SERVER, "d1").split()
+    for line in (list(plan.arguments), image):
+        assert [word for word in line if word.startswith("cryptomgr.")] == [
+            "cryptomgr.notests=1",
+            "cryptomgr.notests=0",
+        ], "of equal words the last one counts"
+
+
 def test_two_boot_servers_are_both_named() -> None:
     profile = parse("boot: {servers: [10.0.0.2, 10.0.0.1]}\ninterface: eth0", "room.yaml")
     line = own_image.command_line(profile, SERVER, "d1")
