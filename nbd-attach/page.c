@@ -30,7 +30,7 @@ int read_page(int fd, uint64_t number, void *page, int64_t end)
     at = put(at, number * PAGE, 8);
     put(at, PAGE, 4);
     put(put(put(wanted, REPLY_MAGIC, 4), 0, 4), number, 8);
-    code = transmit(&stream, request, sizeof request);
+    code = transmit(&stream, request, sizeof request, 0);
     if (code == OK)
         code = receive(&stream, reply, sizeof reply, "an answer to a read");
     if (code == OK && memcmp(reply, wanted, 4) == 0 && memcmp(reply + 4, wanted + 4, 4) != 0)

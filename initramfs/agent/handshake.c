@@ -62,7 +62,8 @@ static unsigned char *put(unsigned char *to, uint64_t value, unsigned length)
     return to + length;
 }
 
-/* Receive the server's greeting and send the client's flags. */
+/* Receive the server's greeting and send the client's flags, in one packet with the option that
+ * follows. */
 static int greet(const struct stream *stream)
 {
     unsigned char hello[18], flags[4];
@@ -77,7 +78,7 @@ static int greet(const struct stream *stream)
     if (!(server_flags & HANDSHAKE_FIXED_NEWSTYLE))
         return complain(BAD_PROTOCOL, "the server does not speak fixed newstyle");
     put(flags, server_flags & (HANDSHAKE_FIXED_NEWSTYLE | HANDSHAKE_NO_ZEROES), 4);
-    return transmit(stream, flags, sizeof flags);
+    return transmit(stream, flags, sizeof flags, MSG_MORE);
 }
 
 static const char *option_name(uint32_t number)
@@ -104,7 +105,7 @@ static int send_option(const struct stream *stream, uint32_t number, const struc
     end = put(end, 2, 2);
     end = put(end, INFO_BLOCK_SIZE, 2);
     end = put(end, INFO_DESCRIPTION, 2);
-    return transmit(stream, option, (size_t)(end - option));
+    return transmit(stream, option, (size_t)(end - option), 0);
 }
 
 static void mask(char *text, const char *secret)

@@ -39,17 +39,17 @@ int receive(const struct stream *stream, void *buffer, size_t length, const char
     return OK;
 }
 
-int transmit(const struct stream *stream, const void *buffer, size_t length)
+int transmit(const struct stream *stream, const void *buffer, size_t length, int more)
 {
     int64_t until = now_ms() + STEP_MS;
     size_t sent = 0;
 
     while (sent < length) {
-        ssize_t more =
-            send(stream->fd, (const char *)buffer + sent, length - sent, MSG_DONTWAIT);
+        ssize_t taken =
+            send(stream->fd, (const char *)buffer + sent, length - sent, MSG_DONTWAIT | more);
 
-        if (more >= 0)
-            sent += (size_t)more;
+        if (taken >= 0)
+            sent += (size_t)taken;
         else if (errno != EAGAIN && errno != EINTR)
             return complain(CANNOT_CONNECT, "sending: %s", strerror(errno));
         else if (!wait_for(stream, POLLOUT, until))

@@ -18,7 +18,8 @@ int wait_for(const struct stream *stream, short events, int64_t until);
 /* Receive exactly `length` bytes; `what` is for the complaint. Return an exit code. */
 int receive(const struct stream *stream, void *buffer, size_t length, const char *what);
 
-/* Send exactly `length` bytes. Return an exit code. */
-int transmit(const struct stream *stream, const void *buffer, size_t length);
+/* Send exactly `length` bytes. `more` is MSG_MORE if they may wait for the next ones, or 0. Return an exit
+ * code. */
+int transmit(const struct stream *stream, const void *buffer, size_t length, int more);
 
 #endif
