@@ -127,19 +127,19 @@ stage_lease() {
 stage_swap() {
     local answer='' path areas device size total code
     if [ -z "$swap" ]; then
-        report_at_once
+        catch_up
         done_with "no swap requested"
         return 0
     fi
     # After a restart of this file swap is on: a second area on the same pages would damage both.
     while read -r path _; do
         case $path in /dev/*)
-            report_at_once
+            catch_up
             done_with "already on"
             return 0
             ;;
         esac
-    done </proc/swaps
+    done <"$proc/swaps"
     since=''
     until follow_server && start_agents; do
         case $code in
@@ -151,11 +151,13 @@ stage_swap() {
         *) return 1 ;;
         esac
     done
-    report_at_once
-    tune_memory
-    start_standbys
+    # Its time is that of now, and it is sent when the rest is done.
     beacon swap "$areas" "device=$device" "size=$size" "swap_kib=$total" \
         "connections=${answer##*=}"
+    tune_memory
+    start_standbys
+    catch_up
+    send_beacons || :
 }
 
 # follow_server: if the pages were to be on a boot server that does not answer, take the other one. The
@@ -245,7 +247,7 @@ swap_is_on() {
     while read -r path _ kib _; do
         path=${path%\\040(deleted)} # the agent removed the name
         [ "$path" != "$device" ] || break
-    done </proc/swaps
+    done <"$proc/swaps"
     if [ "$path" != "$device" ]; then
         why="the agent attached $device, but it is not in /proc/swaps"
         return 1

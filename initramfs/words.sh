@@ -66,7 +66,7 @@ stage_words() {
     launch_first
     answers=no # no lease was asked for yet
     done_with "signed by the server, for image $secure"
-    keep_address ''
+    known='' leased=yes
 }
 
 # start_ports: switch on all wired ports, for the loader does not tell which one it used.

@@ -425,6 +425,28 @@ def test_a_layout_decides_which_servers_an_agent_is_told(
     assert [" ".join(each) for each in told] == agents.splitlines()
 
 
+def test_swap_comes_before_all_that_can_wait(lib: Lib) -> None:
+    init = (INITRAMFS / "init").read_text()
+    catch_up = init[init.index("catch_up() {") : init.index("# Keep process 1 alive")]
+    text = f". {INITRAMFS / 'swap.sh'}\n{catch_up}\nswap=10.0.0.1:10809/seat-1 leased=yes\n"
+    text += "follow_server() { :; }\nsend_beacons() { echo sent; }\n"
+    text += "start_agents() { echo on; areas=/dev/nbd0 device=/dev/nbd0 size=4096 total=4; }\n"
+    for name in ("tune_memory", "start_standbys", "keep_address"):
+        text += f"{name}() {{ echo {name} $online; }}\n"
+    text += "online=later\nstage_swap"
+    (lib.folder / "swaps").touch()
+    steps = ["on", "tune_memory later", "start_standbys later", "keep_address yes", "sent"]
+    assert lib.run(text).splitlines() == steps
+
+
+@pytest.mark.parametrize(("leased", "kept"), [("no", ""), ("yes", "kept\n")])
+def test_a_boot_that_waits_keeps_the_address_that_it_has(lib: Lib, leased: str, kept: str) -> None:
+    init = (INITRAMFS / "init").read_text()
+    catch_up = init[init.index("catch_up() {") : init.index("# Keep process 1 alive")]
+    text = f"{catch_up}\nkeep_address() {{ echo kept; }}\n"
+    assert lib.run(f"{text}leased={leased}\ncatch_up") == kept
+
+
 def test_one_process_keeps_the_address(lib: Lib) -> None:
     init = (INITRAMFS / "init").read_text()
     function = init[init.index("keep_address() {") : init.index("\nwait_for_link")]
@@ -433,12 +455,12 @@ def test_one_process_keeps_the_address(lib: Lib) -> None:
     program.chmod(0o755)
     function = function.replace("/sbin/agent", str(program))
     settings = f"{BEFORE}port=eth0 client=10.0.0.5\n{function}\nexec >/dev/null 2>&1\n"
-    lib.run(f"{settings}keep_address 52:54:00:00:00:01; keep_address ''")
+    lib.run(f"{settings}known=52:54:00:00:00:01; keep_address; keep_address")
     _, first = (lib.folder / "keeper").read_text().split()
     assert not _ends(first, 0.1)
     # The second one dies, and its parent, which is init, notices that.
-    dies = "until grep -q 0.6, $RUN/kept; do sleep 0.02; done; kill -9 $!; wait; keep_address ''"
-    lib.run(f"{settings}client=10.0.0.6; keep_address ''; {dies}; keep_address ''")
+    dies = "until grep -q 0.6, $RUN/kept; do sleep 0.02; done; kill -9 $!; wait; keep_address"
+    lib.run(f"{settings}client=10.0.0.6 known=; keep_address; {dies}; keep_address")
     assert _ends(first, 60.0), "one for each address"
     _, third = (lib.folder / "keeper").read_text().split()
     url = "http://10.0.0.1:8080/beacon/abc"
