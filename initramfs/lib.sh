@@ -14,6 +14,7 @@
 queue=$run/beacons
 conf=$run/netboot.conf
 server='' ticket='' token='' online=no uptime=0 value=''
+cmdline='' signed='' # the lines that `argument` has read
 clock=no # yes: the server's time is known
 users=no # yes: users may look at the list of processes
 newline='
@@ -21,14 +22,15 @@ newline='
 
 # argument KEY: set $value to the value of KEY on the kernel command line, empty if KEY is missing. The
 # last of several values wins, so that appending a word to the command line overrides the others. The
-# words that a server has signed for this seat come last (words.sh).
+# words that a server has signed for this seat come last (words.sh). Each line is read once, because the
+# shell reads a byte at a time, with two system calls for each.
 argument() {
-    local line word more=''
+    local word
     value=''
-    read -r line <"$proc/cmdline"
-    [ ! -e "$run/words" ] || read -r more <"$run/words"
+    [ -n "$cmdline" ] || read -r cmdline <"$proc/cmdline"
+    [ -n "$signed" ] || [ ! -e "$run/words" ] || read -r signed <"$run/words"
     set -f
-    for word in $line $more; do
+    for word in $cmdline $signed; do
         case $word in "$1="*) value=${word#*=} ;; esac
     done
     set +f

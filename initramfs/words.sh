@@ -40,6 +40,7 @@ fetch_words() {
     why=$refused
     [ -z "$refused" ] || return 1
     (umask 077 && printf '%s\n' "$words" >"$run/words")
+    signed=''
     rm -f "$answer" "$text" "$run/words.signature"
 }
 
