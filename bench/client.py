@@ -1,10 +1,10 @@
 """A PC under a memory load with several ways to swap: ``python -m bench.client [--quick]``.
 
-Each way to swap is one boot of a virtual PC and some runs of the lab's load. Two ways, netboot and
-zram alone, also have a load that zram can hold and one that no RAM can hold. Seven further boots
-measure the time from the link to swap. A load that the OOM killer ends is a result. It prints tables
-and the result of each bar, and writes JSON and an SVG plot. The exit status is 1 if a bar is missed.
-It needs root. Conditions: docs/measurements/client.md.
+Each way to swap is one boot of a virtual PC and some runs of the lab's load. Three ways (netboot,
+zram alone, and zram in front of the network) also have a load that zram can hold and one that no RAM
+can hold. Seven further boots measure the time from the link to swap. A load that the OOM killer ends
+is a result. It prints tables and the result of each bar, and writes JSON and an SVG plot. The exit
+status is 1 if a bar is missed. It needs root. Conditions: docs/measurements/client.md.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from bench import guest, settings, ways
 from bench.machine import versions
 from bench.plot import seconds_svg
 from bench.report import finish, parser, publish, tell
-from bench.ways import BARRED, MIB, WAYS, ZRAM, Load, Run, Way
+from bench.ways import BARRED, MIB, TIERS, WAYS, ZRAM, Load, Run, Way
 from netboot.cli.show import BuildProgress
 from netboot.images import build as images
 from netboot.lab import machine, network
@@ -104,6 +104,7 @@ def arguments(way: Way, runs: int, load: Load) -> str:
         "nbd-client": f"nbd:{network.SERVER.ip}:{NBDKIT_PORT}",
         "disk": f"disk:{int(way.disk is not None and way.disk.rotational)}",
         "zram": "zram",
+        "zram, nbd-client": f"zram+nbd:{network.SERVER.ip}:{NBDKIT_PORT}",
     }[way.by]
     words = [f"netboot.bench={how}", f"netboot.bench_load={runs}:{load.words}"]
     words += ["netboot.bench_zswap=1"] * way.zswap + ["netboot.bench_tuned=1"] * way.tuned
@@ -115,7 +116,7 @@ async def boot(lesson: Lesson, way: Way | None = None) -> Classroom:
     """Boot a PC to the lesson's stage. Raises RuntimeError if the PC does not reach it."""
     room = Classroom(lesson)
     async with room.open():
-        if way is not None and way.by == "nbd-client":
+        if way is not None and way.by.endswith("nbd-client"):
             words = ["nbdkit", "--foreground", "-i", str(network.SERVER.ip)]
             words += ["-p", str(NBDKIT_PORT), "memory", str(SWAP_BYTES)]
             await asyncio.create_subprocess_exec(*words)
@@ -229,7 +230,7 @@ def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
         tell(f"link to swap, header, header and swapon, ms: {attaches}")
         for way in wanted:
             usual[way] = runs_of(way, 1 if quick else way.runs, LOAD)
-        for way in (each for each in (BARRED, ZRAM) if each in wanted):
+        for way in (each for each in (BARRED, ZRAM, TIERS) if each in wanted):
             fitting[way] = runs_of(way, 1 if quick else way.runs, FITTING)
             beyond[way] = runs_of(way, 1, BEYOND)
     loads = {"ways": usual, "fitting": fitting, "beyond": beyond}

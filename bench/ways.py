@@ -43,12 +43,13 @@ class Limit:
 class Way:
     """One way to have swap: over a network of ``mbit``, on a ``disk``, or in the PC's own RAM (zram).
 
+    By "zram, nbd-client" there are two areas, and the network has what does not fit in zram.
     ``tuned``: not netboot, but with netboot's settings of the kernel. ``profile``: further settings
     of the profile, KEY=VALUE. ``kernel``: PATH:VALUE that the PC writes before the load.
     """
 
     name: str
-    by: Literal["netboot", "nbd-client", "disk", "zram"]
+    by: Literal["netboot", "nbd-client", "disk", "zram", "zram, nbd-client"]
     mbit: int = 0
     disk: Limit | None = None
     zswap: bool = False
@@ -81,9 +82,15 @@ _PLAIN = (
 )
 # zswap in front of zram would compress pages twice.
 ZRAM = Way("zram alone", "zram")
+TIERS = Way(
+    "zram of 50 %, then nbd-client and nbdkit, 1 Gbit/s, our settings",
+    "zram, nbd-client",
+    mbit=1000,
+    tuned=True,
+)
 # The settings by default, on the usual network: the bars are for these.
 BARRED = replace(_PLAIN[0], zswap=True)
-WAYS = (ZRAM, *(replace(way, zswap=zswap) for zswap in (False, True) for way in _PLAIN))
+WAYS = (ZRAM, TIERS, *(replace(way, zswap=zswap) for zswap in (False, True) for way in _PLAIN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,8 @@ class Run:
 
     The kernel counts a fetch of a page as a wait for ``io``, and also for ``memory`` if the page
     was in use shortly before. To make room for the page counts as ``memory`` alone. ``out_mib`` and
-    ``in_mib`` were written to the device and read back; pages that zswap keeps are in neither.
+    ``in_mib`` were written to the device and read back; pages that zswap keeps are in neither, nor
+    are those of a zram in front of a network.
     ``refault_mib`` came back although they had been in use not long before. ``stall`` is the longest
     time for one page.
     """
@@ -114,7 +122,14 @@ class Run:
         return self.write + self.read + self.scattered + self.touched
 
 
-DEVICES = {"netboot": "/dev/nbd", "nbd-client": "/dev/nbd", "disk": "/dev/vda", "zram": "/dev/zram"}
+# The areas in the order of their use, each up to the number of the device.
+DEVICES = {
+    "netboot": "/dev/nbd",
+    "nbd-client": "/dev/nbd",
+    "disk": "/dev/vda",
+    "zram": "/dev/zram",
+    "zram, nbd-client": "/dev/zram0,/dev/nbd",
+}
 
 
 def check_swap(way: Way, data: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from bench import client, ways
 from bench.plot import seconds_svg
-from bench.ways import BARRED, WAYS, ZRAM, Load, Run, Way
+from bench.ways import BARRED, TIERS, WAYS, ZRAM, Load, Run, Way
 
 CONSOLE = """\
 netboot: [   2.89] 20 hardware: eth0, driver virtio_net
@@ -71,9 +71,13 @@ def test_a_load_that_moved_no_page_is_no_figure() -> None:
 def test_the_pc_has_the_swap_of_its_way() -> None:
     ways.check_swap(BARRED, {"device": "/dev/nbd0\\040(deleted)", "zswap": "Y"})
     ways.check_swap(ZRAM, {"device": "/dev/zram0", "zswap": "N"})
+    ways.check_swap(TIERS, {"device": "/dev/zram0,/dev/nbd0", "zswap": "N"})
     for data in ({}, {"device": "/dev/nbd0", "zswap": "N"}, {"device": "/dev/vda", "zswap": "Y"}):
         with pytest.raises(ValueError, match="another swap"):
             ways.check_swap(BARRED, data)
+    for device in ("/dev/zram0", "/dev/nbd0", "/dev/nbd0,/dev/zram0"):
+        with pytest.raises(ValueError, match="another swap"):
+            ways.check_swap(TIERS, {"device": device, "zswap": "N"})
 
 
 def test_a_load_that_the_oom_killer_ended_is_a_result() -> None:
@@ -90,7 +94,7 @@ def test_a_load_that_the_oom_killer_ended_is_a_result() -> None:
 def test_each_way_is_measured_with_and_without_zswap() -> None:
     titles = [way.title for way in WAYS]
     assert len(set(titles)) == len(WAYS)
-    assert sum(way.zswap for way in WAYS) * 2 == len(WAYS) - 1  # zram packs its pages itself
+    assert sum(way.zswap for way in WAYS) * 2 == len(WAYS) - 2  # zram packs its pages itself
 
 
 def test_the_claim_is_shown_or_refuted_for_each_pair() -> None:
@@ -126,7 +130,7 @@ def test_a_load_that_was_killed_has_a_row_of_the_same_width() -> None:
 
 
 def test_the_bars_of_the_load_are_decided_by_the_ways_of_the_same_network() -> None:
-    tuned = next(way for way in WAYS if way.tuned and not way.zswap)
+    tuned = next(way for way in WAYS if way.tuned and way.by == "nbd-client")
     usual = {
         BARRED: _run(1, 1, 1, 1, stall=0.5),
         _way("netboot"): _run(1, 1, 1, 2, stall=1.5),
@@ -135,7 +139,8 @@ def test_the_bars_of_the_load_are_decided_by_the_ways_of_the_same_network() -> N
         ZRAM: None,
     }
     fitting = {BARRED: _run(1, 1, 1, 1), ZRAM: _run(1, 1, 1, 0.5)}
-    bars = ways.load_bars(usual, fitting, {BARRED: None, ZRAM: None})
+    tiers = {TIERS: _run(1, 1, 1, 0.1, stall=50)}  # a peer of its own, without a bar
+    bars = ways.load_bars(usual | tiers, fitting | tiers, {BARRED: None, ZRAM: None, TIERS: None})
     assert [(bar.value, bar.met) for bar in bars] == [
         (pytest.approx(5 / 3.5), False),
         (pytest.approx(4 / 3.5), False),
@@ -155,6 +160,8 @@ def test_the_load_is_told_to_the_guest_in_words() -> None:
     assert Load(4096, 1, 3, 2).words == "4096:1:3:2"
     words = client.arguments(ZRAM, 3, Load(4096, 1, 3, 2)).split()
     assert words == ["netboot.bench=zram", "netboot.bench_load=3:4096:1:3:2"]
+    how, *_ = client.arguments(TIERS, 1, Load(4096, 1, 3, 2)).split()
+    assert how.startswith("netboot.bench=zram+nbd:")
     tuned = next(way for way in WAYS if way.tuned and way.zswap)
     assert {"netboot.bench_zswap=1", "netboot.bench_tuned=1"} < set(
         client.arguments(tuned, 1, Load(4096, 1, 3, 2)).split()
