@@ -38,3 +38,7 @@ def divide(
             needs = (PHYS,) if found.keys() & phys.keys() else ()
             own = tuple(module for name, module in found.items() if name not in phys)
             yield card.name, Slice(ids, needs), own
+    for name, ids in drivers.BUSES.items():
+        companions = [each for each in drivers.COMPANIONS[name] if each in every]
+        if name in builtin and companions:
+            yield name, Slice(ids), tuple(closure(companions, base).values())

@@ -66,6 +66,9 @@ CARDS = (
 )
 # The driver of a card's bus, and the modules that it does not name itself.
 COMPANIONS = {"virtio_pci": ("virtio_net",)}
+# The PCI ids of such a bus (virtio-v1.2 section 4.1.2), for a kernel that has its driver built in, as
+# Debian's 6.12. Its module would list them.
+BUSES = {"virtio_pci": ("1af4:*",)}
 
 # Only in the full initramfs, because iPXE gives no PCI id for these cards.
 OTHERS = (

@@ -113,3 +113,17 @@ def test_modules_are_divided() -> None:
     assert found["gigabit"] == (["gigabit"], Slice(("1011:*",), ("phys",)))
     assert found["virtio_pci"] == (["virtio_net", "virtio_pci"], Slice(("1af4:*",)))
     assert not {"library", "asix", "mii", "virtio_net"} & found.keys()
+
+
+def test_the_card_of_a_bus_that_the_kernel_has_built_in_gets_its_slice() -> None:
+    linked = frozenset({"virtio_pci", "virtio"})
+    chosen = (
+        module("drivers/block/nbd"),
+        module("drivers/net/virtio_net", "virtio", "failover"),
+        module("net/core/failover"),
+    )
+    (slice_,) = (each for each in divide(chosen, linked) if each[0] == "virtio_pci")
+    _, row, modules = slice_
+    assert row == Slice(("1af4:*",))
+    assert [each.name for each in modules] == ["virtio_net", "failover"]
+    assert "virtio_pci" not in {name for name, _, _ in divide(chosen[:1], linked)}
