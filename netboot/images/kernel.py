@@ -141,7 +141,7 @@ def _select(image: Path, tree: Path, folder: Path, progress: Progress) -> None:
     paths = sorted(path for path in tree.glob("kernel/**/*") if ".ko" in path.suffixes)
     for number, path in enumerate(paths, start=1):
         name = str(path.relative_to(tree))
-        module = modules.parse(name, _content(path))
+        module = modules.parse(name, module_content(path))
         everything[module.name] = module
         if number % 100 == 0:
             progress.advance(number, len(paths))
@@ -156,7 +156,7 @@ def _select(image: Path, tree: Path, folder: Path, progress: Progress) -> None:
     for module in chosen:
         target = folder / _plain(module.path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(_content(tree / module.path))
+        target.write_bytes(module_content(tree / module.path))
     left_out = {
         module.name: modules.cards(module)
         for module in set(everything.values()).difference(chosen)
@@ -171,8 +171,11 @@ def _plain(path: str) -> str:
     return path.removesuffix(".xz")
 
 
-def _content(path: Path) -> bytes:
-    """Return a module's ELF file. busybox does not decompress modules, so the build does."""
+def module_content(path: Path) -> bytes:
+    """Return a module's ELF file. busybox does not decompress modules, so the build does.
+
+    Raises OperatorError for a compression other than xz.
+    """
     content = path.read_bytes()
     if path.suffix == ".ko":
         return content

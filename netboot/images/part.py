@@ -30,6 +30,7 @@ DESCRIPTION_FILE = "part.json"
 BUSYBOX = "busybox-static"
 STUB = "systemd-boot-efi"
 EITHER = " or "
+NO_KERNEL = "set boot.kernel to a package of that release such as linux-image-amd64/trixie"
 
 
 class Sources:
@@ -88,6 +89,26 @@ class Sources:
                 )
         return self._foreign[processor.name]
 
+    def kernel(self, processor: Processor, wanted: str) -> tuple[Apt, Package]:
+        """Return the package with the kernel ``wanted``, and the apt that knows it.
+
+        ``wanted`` is a package or PACKAGE/RELEASE, which apt-get(8) writes so too. Raises
+        OperatorError.
+        """
+        name, _, release = wanted.partition("/")
+        apt, hint = self.of(processor), _without(processor)
+        if release and release != releases.own_release():
+            folder = self._cache.path / f"apt-{release}-{processor.name}"
+            apt, complaint = releases.kernel_apt(
+                self.host, release, processor, folder, self._progress
+            )
+            hint = hint or NO_KERNEL
+            if complaint:
+                self.complaints.append(
+                    f"package lists of Debian {release} cannot be refreshed: {complaint}"
+                )
+        return apt, kernel.kernel_package(apt, apt.need([name], hint)[name])
+
     def compiler(self, processor: Processor) -> Compiler:
         """Return the compiler for a processor. Raises OperatorError."""
         if processor.name == self.host.architecture():
@@ -99,12 +120,14 @@ class Sources:
 class Part:
     """The ingredients of a part, found without downloading anything but package lists.
 
-    ``sources`` has no firmware if Debian's component for it cannot be reached.
+    ``sources`` has no firmware if Debian's component for it cannot be reached. ``apt`` knows the
+    ``programs``, ``kernel_apt`` the kernel, which may be of another release.
     """
 
     processor: Processor
     sources: Sources
     apt: Apt
+    kernel_apt: Apt
     kernel: Package | Path
     programs: dict[str, Package]
     compiler: Compiler
@@ -112,14 +135,16 @@ class Part:
 
 
 def find(processor: Processor, wanted: str, sources: Sources) -> Part:
-    """Return the part with the kernel ``wanted``, a package or a path. Raises OperatorError."""
+    """Return the part with the kernel ``wanted``: a path, or see ``Sources.kernel``.
+
+    Raises OperatorError.
+    """
     compiler, apt = sources.compiler(processor), sources.of(processor)
-    image: Package | Path
-    if "/" in wanted:
-        image = Path(wanted)
-        origin = digest(image)
+    kernel_apt, image = apt, None
+    if wanted.startswith("/"):
+        origin = digest(Path(wanted))
     else:
-        image = kernel.kernel_package(apt, apt.need([wanted], _without(processor))[wanted])
+        kernel_apt, image = sources.kernel(processor, wanted)
         origin = f"{image.name} {image.version}"
     programs = apt.need([BUSYBOX, *([STUB] if processor.stub else [])])
     ingredients = [
@@ -135,7 +160,8 @@ def find(processor: Processor, wanted: str, sources: Sources) -> Part:
         initramfs.source_digest(Path(cpio.__file__).parent, "cpio.py"),
     ]
     key = hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:32]
-    return Part(processor, sources, apt, image, programs, compiler, key)
+    linux = image or Path(wanted)
+    return Part(processor, sources, apt, kernel_apt, linux, programs, compiler, key)
 
 
 def _without(processor: Processor) -> str:
@@ -158,7 +184,7 @@ def made(part: Part, cache: Cache, progress: Progress) -> tuple[Path, dict[str, 
 
 def _make(part: Part, folder: Path, cache: Cache, progress: Progress) -> None:
     if isinstance(part.kernel, Package):
-        linux = kernel.from_package(part.apt, part.kernel, cache, progress)
+        linux = kernel.from_package(part.kernel_apt, part.kernel, cache, progress)
     else:
         linux = kernel.from_path(part.kernel, cache, progress)
     firmware = _firmware(part.sources, linux, cache, progress)

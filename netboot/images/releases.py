@@ -1,4 +1,4 @@
-"""Debian's releases: the name of another one at a mirror, and the apt that knows the newest one.
+"""Debian's releases: the name of another one at a mirror, and the apt that knows it.
 
 A mirror of Debian has all supported releases. Its index of each is signed by Debian's keys, which are
 in the keyring of every release (apt-secure(8)); apt refuses what is not.
@@ -11,11 +11,12 @@ from pathlib import Path
 
 from netboot.images.packages import Apt, Mirror, separate_apt, signed_by
 from netboot.images.progress import Progress
-from netboot.profile.processors import AMD64
+from netboot.profile.processors import AMD64, RELEASES, Processor
 
-BASES = ("bookworm", "trixie")  # the oldest first
+BASES = RELEASES
 NEWEST = BASES[-1]
 LISTS_AGE = 7 * 86400  # seconds; a release gets another iPXE a few times in its life, if ever
+KERNEL_LISTS_AGE = 86400  # a mirror soon removes the kernel before the newest one
 STAMP = "asked"
 
 
@@ -45,20 +46,37 @@ def newest_apt(host: Apt, state: Path, progress: Progress) -> tuple[Apt | None, 
     """
     if own_release() not in BASES[:-1]:
         return None, ""
+    text = f"looking for the boot loaders of Debian {NEWEST}"
+    return _apt_of(host, NEWEST, AMD64, state, LISTS_AGE, text, progress)
 
+
+def kernel_apt(
+    host: Apt, release: str, processor: Processor, state: Path, progress: Progress
+) -> tuple[Apt, str]:
+    """Return a separate apt for another release at the host's mirrors, for its kernels.
+
+    Return also the error of refreshing its lists, empty if there was none. They are refreshed if
+    they are older than KERNEL_LISTS_AGE.
+    """
+    text = f"looking for kernels of Debian {release}"
+    return _apt_of(host, release, processor, state, KERNEL_LISTS_AGE, text, progress)
+
+
+def _apt_of(
+    host: Apt,
+    release: str,
+    processor: Processor,
+    state: Path,
+    age: float,
+    text: str,
+    progress: Progress,
+) -> tuple[Apt, str]:
     def line(mirror: Mirror) -> str:
-        return f"deb {signed_by()}{mirror['Repo-URI']} {release_of(mirror, NEWEST)} main\n"
+        return f"deb {signed_by()}{mirror['Repo-URI']} {release_of(mirror, release)} main\n"
 
     stamp = state / STAMP
-    fresh = not stamp.exists() or not 0 <= time.time() - stamp.stat().st_mtime < LISTS_AGE
-    apt, complaint = separate_apt(
-        host,
-        state,
-        line,
-        {"APT::Architecture": AMD64.name, "APT::Architectures::": AMD64.name},
-        f"looking for the boot loaders of Debian {NEWEST}",
-        progress,
-        fresh=fresh,
-    )
+    fresh = not stamp.exists() or not 0 <= time.time() - stamp.stat().st_mtime < age
+    settings = {"APT::Architecture": processor.name, "APT::Architectures::": processor.name}
+    apt, complaint = separate_apt(host, state, line, settings, text, progress, fresh=fresh)
     stamp.touch()  # also if it failed: an answer of a mirror that is away takes 10 s
     return apt, complaint

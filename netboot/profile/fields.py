@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validato
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from netboot.profile import patterns, reading, values
+from netboot.profile.processors import RELEASES
 from netboot.profile.reading import Nearest, Text, Unreadable
 from netboot.profile.roots import is_path
 from netboot.profile.stores import STORE
@@ -18,6 +19,7 @@ LEAST_PERSIST = 16 * MIB  # the journal of ext4 takes 4 MiB, and its tables 1
 LEAST_CHANGES = 16 * MIB  # a system that has just booted has changed 8 MiB
 MAX_PREFIX = 30  # bits; a smaller network lacks addresses for one PC and its router
 MAX_DOMAIN = 253  # characters (RFC 1035 section 2.3.4, without the root's)
+_PACKAGE = "[A-Za-z0-9][A-Za-z0-9+.-]+"
 _PATH = r"/[^\x00-\x1f]*[^\x00-\x1f\s]"
 IMAGE_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,39}"  # of a root image
 MAX_POOL = 1 << 16  # addresses; only a mistyped octet makes a larger range
@@ -138,7 +140,8 @@ def _factor(text: str) -> float:
 
 
 def _kernel(text: str) -> str:
-    return reading.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
+    found = reading.matched(rf"(/[!-~]+)|({_PACKAGE})((?:/(?:{'|'.join(RELEASES)}))?)", text)
+    return found[1] or found[2] + found[3].lower()
 
 
 def _absolute(text: str) -> str:
@@ -271,10 +274,10 @@ Factor = Annotated[
 Kernel = Annotated[
     str,
     Text(
-        "a Debian package such as linux-image-amd64 or /path",
+        f"a Debian package such as linux-image-amd64 or linux-image-amd64/{RELEASES[-1]}, or /path",
         _kernel,
         patterns.text(
-            "/[!-~]+|[A-Za-z0-9][A-Za-z0-9+.-]+",
+            f"/[!-~]+|{_PACKAGE}(?:/(?:{patterns.any_of(RELEASES)}))?",
             {"type": "number", "minimum": 10},
             patterns.BOOLEAN,
         ),

@@ -6,6 +6,8 @@ firmware may run on.
 
 from dataclasses import dataclass
 
+RELEASES = ("bookworm", "trixie")  # of Debian, the oldest first
+
 
 @dataclass(frozen=True, slots=True)
 class Processor:

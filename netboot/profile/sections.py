@@ -197,8 +197,9 @@ class Boot(SeatBoot):
     images for each. Default: amd64.
     """
     kernel: Kernel | None = None
-    """The kernel for the first of architectures: a Debian package, or the path of a kernel file.
-    Without this key: Debian's default kernel, such as linux-image-amd64.
+    """The kernel for the first of architectures: a Debian package of the server's release, or of
+    another one such as linux-image-amd64/trixie, or the path of a kernel file. Without this key:
+    Debian's default kernel, such as linux-image-amd64.
     """
 
     loader_files: Folder | None = None

@@ -12,8 +12,9 @@ from netboot.errors import OperatorError
 from netboot.images import build, packages, releases
 from netboot.images.cache import Cache
 from netboot.images.packages import Apt, Package
-from netboot.images.part import Sources
+from netboot.images.part import NO_KERNEL, Sources
 from netboot.images.progress import Progress
+from netboot.profile.processors import AMD64
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot
 from tests.images.test_cache import Steps
@@ -170,3 +171,43 @@ def test_if_it_cannot_be_downloaded_the_own_releases_is_taken(
     assert used[IPXE] == "new" and ARM64 in files and warnings == []
     used, _, warnings = built(tmp_path, Shop("new", broken=True), monkeypatch)
     assert used[IPXE] == "new" and warnings == [], "the build is held: nothing is downloaded"
+
+
+def test_a_kernel_of_another_release_comes_from_lists_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def kernel_apt(*given: object) -> tuple[Apt, str]:
+        asked.append(given[1:4])
+        return Shop("new"), "no network"
+
+    monkeypatch.setattr(releases, "kernel_apt", kernel_apt)
+    sources = sources_of(tmp_path, Shop("old"))
+    name = AMD64.kernel
+    found = {
+        wanted: sources.kernel(AMD64, wanted)[1]
+        for wanted in (name, f"{name}/bookworm", f"{name}/trixie")
+    }
+    assert {wanted: package.version for wanted, package in found.items()} == {
+        name: "old",
+        f"{name}/bookworm": "old",
+        f"{name}/trixie": "new",
+    }
+    assert {package.name for package in found.values()} == {name}
+    assert asked == [("trixie", AMD64, tmp_path / "cache/apt-trixie-amd64")]
+    assert sources.complaints == ["package lists of Debian trixie cannot be refreshed: no network"]
+
+
+@pytest.mark.system
+def test_a_release_without_that_kernel_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mirror: str
+) -> None:
+    monkeypatch.setattr(releases, "signed_by", lambda: "")
+    sources = sources_of(tmp_path, Mirrored(tmp_path / "a", f"[trusted=yes] {mirror}"))
+    with pytest.raises(OperatorError, match="apt knows no package linux-none") as refused:
+        sources.kernel(AMD64, "linux-none/trixie")
+    assert refused.value.hint == NO_KERNEL
+    assert sources.complaints == []
+    _, package = sources.kernel(AMD64, f"{IPXE}/trixie")
+    assert package.version == "9"

@@ -378,6 +378,7 @@ SPELLINGS = {
     ),
     ("boot: {kernel: VALUE}",): (
         *("linux-image-amd64", "/boot/vmlinuz", "vmlinuz", "", "'a b'", "/a b", "x", "true", "é"),
+        *("linux-image-amd64/trixie", "linux/Trixie", "linux/sid", "linux/", "a/b/trixie"),
     ),
     ("boot: {raspberry_pi: VALUE}", "root: {image: VALUE}", "root: {kind: image, image: VALUE}"): (
         *("/srv/pi", "/srv/a b", "srv", "~/x", "", "'/'", "/é", "[/srv]", "1", "true"),
