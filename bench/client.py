@@ -8,7 +8,6 @@ status is 1 if a bar is missed. It needs root. Conditions: docs/measurements/cli
 """
 
 import asyncio
-import itertools
 import json
 import multiprocessing
 import subprocess
@@ -25,6 +24,7 @@ from bench.report import finish, parser, publish, tell
 from bench.ways import BARRED, MIB, TIERS, WAYS, ZRAM, Load, Run, Way
 from netboot.cli.show import BuildProgress
 from netboot.images import build as images
+from netboot.images.build import Built
 from netboot.lab import machine, network
 from netboot.lab.machine import console_tail
 from netboot.lab.rig import Classroom, Lesson
@@ -109,7 +109,7 @@ def arguments(way: Way, runs: int, load: Load) -> str:
     words = [f"netboot.bench={how}", f"netboot.bench_load={runs}:{load.words}"]
     words += ["netboot.bench_zswap=1"] * way.zswap + ["netboot.bench_tuned=1"] * way.tuned
     words += [f"netboot.bench_kernel={','.join(way.kernel)}"] * bool(way.kernel)
-    return " ".join(words)
+    return " ".join([*words, way.words]).strip()
 
 
 async def boot(lesson: Lesson, way: Way | None = None) -> Classroom:
@@ -152,7 +152,7 @@ def measure(
                 *way.profile,
             ),
             initrds=tuple(initrds),
-            devices=disk(way),
+            devices=(*disk(way), *(("-cpu", way.cpu) if way.cpu else ())),
         )
         room = asyncio.run(boot(lesson, way))
         (seat,) = room.seats.values()
@@ -179,19 +179,20 @@ Measure = Callable[[Way, int, Load], list[Run | None]]
 
 
 @contextmanager
-def prepared() -> Iterator[tuple[Path, Measure]]:
-    """Build what PCs boot; yield its folder, and a function for the runs of a way."""
+def prepared(kernel: str) -> Iterator[tuple[Built, Measure]]:
+    """Build what PCs boot, with this ``boot.kernel``; yield it, and a function for a way's runs."""
     cache = images.default_cache()
-    profile = profile_file.load(PROFILE, [])
+    profile = profile_file.load(PROFILE, [f"boot.kernel={kernel}"])
     with tempfile.TemporaryDirectory() as name:
-        built = Path(name)
         with BuildProgress() as progress:
-            images.build(profile, built, cache, progress)
+            built = images.build(profile, Path(name), cache, progress)
             extra = guest.build_image(profile.boot.kernel_for(AMD64), cache, progress)
         initrds = (images.build_load_image(cache), extra)
 
         def runs_of(way: Way, count: int, load: Load) -> list[Run | None]:
-            runs = [ways.parse_run(data) for data in measure(way, count, load, built, initrds)]
+            runs = [
+                ways.parse_run(data) for data in measure(way, count, load, built.folder, initrds)
+            ]
             shown = ", ".join(f"{run.total:.1f} s" if run else "out of memory" for run in runs)
             tell(f"{way.title}, {load.bytes_ // MIB} MiB: {shown}")
             return runs
@@ -199,19 +200,26 @@ def prepared() -> Iterator[tuple[Path, Measure]]:
         yield built, runs_of
 
 
-def run_settings(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
+def run_settings(wanted: Sequence[Way], kernel: str, quick: bool, folder: Path) -> int:
     """Measure settings, print their tables, write ``client-settings.json``. No bar is missed.
 
-    The rows take turns, so that all of them have their share of a busy time of the machine.
+    The rows take turns, so that all of them have their share of a busy time of the machine. The
+    smaller load is for settings of zswap, which can hold much of it.
     """
-    loads = {"as large as the RAM": LOAD, "three quarters of the RAM": FITTING}
-    results: dict[str, dict[Way, list[Run | None]]] = {
-        name: {way: [] for way in wanted} for name in loads
-    }
-    with prepared() as (_, runs_of):
+    results: dict[str, dict[Way, list[Run | None]]] = {}
+    with prepared(kernel) as (built, runs_of):
+        version = built.manifest["processors"][AMD64.name]["kernel"]
+        rows = [way for way in wanted if settings.fits(way, version)]
+        pool = [way for way in rows if way in settings.POOL]
+        loads = {
+            f"as large as the RAM, Linux {version}": (LOAD, rows),
+            f"three quarters of the RAM, Linux {version}": (FITTING, pool),
+        }
         for _ in range(1 if quick else 3):
-            for (name, load), way in itertools.product(loads.items(), wanted):
-                results[name][way] += runs_of(way, 1, load)
+            for name, (load, ways_) in loads.items():
+                for way in ways_:
+                    found = results.setdefault(name, {})
+                    found[way] = [*found.get(way, []), *runs_of(way, 1, load)]
     return publish(
         folder,
         "client-settings",
@@ -222,11 +230,11 @@ def run_settings(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
     )
 
 
-def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
+def run(wanted: Sequence[Way], kernel: str, quick: bool, folder: Path) -> int:
     """Measure, print, write ``client.json`` and ``.svg``; return the number of missed bars."""
     usual, fitting, beyond = {}, {}, {}
-    with prepared() as (built, runs_of):
-        attaches = [attach_times(built) for _ in range(1 if quick else ATTACHES)]
+    with prepared(kernel) as (built, runs_of):
+        attaches = [attach_times(built.folder) for _ in range(1 if quick else ATTACHES)]
         tell(f"link to swap, header, header and swapon, ms: {attaches}")
         for way in wanted:
             usual[way] = runs_of(way, 1 if quick else way.runs, LOAD)
@@ -267,6 +275,8 @@ def main() -> NoReturn:
     options.add_argument("--only", action="append", help=help_)
     help_ = "netboot with one setting changed in each row, instead of the ways"
     options.add_argument("--settings", action="store_true", help=help_)
+    help_ = "the PCs' boot.kernel, such as linux-image-amd64/trixie"
+    options.add_argument("--kernel", default=AMD64.kernel, help=help_)
     given = options.parse_args()
     body, rows = (run_settings, settings.SETTINGS) if given.settings else (run, WAYS)
     wanted = [way for way in rows if any(part in way.title for part in given.only or [""])]
@@ -274,7 +284,7 @@ def main() -> NoReturn:
     def measured() -> int:
         network.check_root()
         machine.check_programs(["uefi"])
-        return body(wanted, given.quick, given.output.resolve())
+        return body(wanted, given.kernel, given.quick, given.output.resolve())
 
     finish(measured)
 

@@ -12,8 +12,9 @@ from netboot.boot.cpio import Record
 from netboot.errors import OperatorError
 from netboot.images import initramfs, kernel, packages
 from netboot.images.cache import Cache
-from netboot.images.packages import Apt
+from netboot.images.part import Sources
 from netboot.images.progress import Progress
+from netboot.profile.processors import AMD64
 
 HERE = Path(__file__).parent
 FOLDER = "bench"  # in the cache
@@ -24,11 +25,14 @@ DRIVERS = (*VIRTIO.split(), "nbd", "zsmalloc", "zram")
 NBD_CLIENT = "nbd-client"
 
 
-def build_image(package: str, cache: Path, progress: Progress) -> Path:
-    """Build ``bench.img``, an initrd for the kernel of the Debian package. Raises OperatorError."""
+def build_image(wanted: str, cache: Path, progress: Progress) -> Path:
+    """Build ``bench.img``, an initrd for the kernel of a Debian package, see ``Sources.kernel``.
+
+    Raises OperatorError.
+    """
     store = Cache(cache)
     with store.alone(progress):
-        drivers = _drivers(package, store, progress)
+        drivers = _drivers(wanted, store, progress)
         archive = cpio.archive(_records(drivers))
         key = hashlib.sha256(archive).hexdigest()[:32]
 
@@ -38,17 +42,19 @@ def build_image(package: str, cache: Path, progress: Progress) -> Path:
         return store.folder(FOLDER, key, make) / "bench.img"
 
 
-def _drivers(name: str, store: Cache, progress: Progress) -> Path:
-    """Return a folder with drivers of the same kernel that the boot images leave out."""
-    apt = Apt(store.path / "apt")
-    package = kernel.kernel_package(apt, apt.need([name])[name])
+def _drivers(wanted: str, store: Cache, progress: Progress) -> Path:
+    """Return a folder with drivers of the same kernel that the boot images leave out.
+
+    A kernel has some of them built in.
+    """
+    apt, package = Sources(store, progress).kernel(AMD64, wanted)
 
     def make(folder: Path) -> None:
         with store.scratch() as scratch:
             packages.unpack(apt.download(package, scratch, progress), scratch)
             for driver in DRIVERS:
-                (found,) = scratch.glob(f"usr/lib/modules/*/kernel/**/{driver}.ko")
-                shutil.copyfile(found, folder / found.name)
+                for found in scratch.glob(f"usr/lib/modules/*/kernel/**/{driver}.ko*"):
+                    (folder / f"{driver}.ko").write_bytes(kernel.module_content(found))
 
     names = hashlib.sha256(" ".join(DRIVERS).encode()).hexdigest()[:8]
     return store.folder("bench-drivers", f"{package.name}_{package.version}_{names}", make)

@@ -6,27 +6,61 @@ from statistics import median
 
 from bench.ways import BARRED, Run, Way
 
-CLUSTER = "/proc/sys/vm/page-cluster"
-ALLOCATOR = "/sys/module/zswap/parameters/zpool"
+VM, ZSWAP = "/proc/sys/vm", "/sys/module/zswap/parameters"
 DEFAULT = "default"
+SHRINKER_SINCE = (6, 8)  # Linux; an older one has no such setting
 
 
-def _row(name: str, *profile: str, kernel: tuple[str, ...] = ()) -> Way:
-    return replace(BARRED, name=name, profile=profile, kernel=kernel)
+def _row(
+    name: str, *profile: str, kernel: tuple[str, ...] = (), words: str = "", cpu: str = ""
+) -> Way:
+    return replace(BARRED, name=name, profile=profile, kernel=kernel, words=words, cpu=cpu)
 
 
 # Each row differs from the first one by what its name says, if the row is not made of two others.
-SETTINGS = (
+# These concern zswap, so a load of which it can hold much shows more.
+POOL = (
     _row(DEFAULT),
-    _row("page-cluster 3", kernel=(f"{CLUSTER}:3",)),
-    _row("page-cluster 0", kernel=(f"{CLUSTER}:0",)),
+    _row("zsmalloc", kernel=(f"{ZSWAP}/zpool:zsmalloc",)),
     _row("pool of 40 %", "swap.zswap.pool_percent=40"),
-    _row("zsmalloc", kernel=(f"{ALLOCATOR}:zsmalloc",)),
-    _row("zsmalloc, pool of 40 %", "swap.zswap.pool_percent=40", kernel=(f"{ALLOCATOR}:zsmalloc",)),
+    _row(
+        "zsmalloc, pool of 40 %", "swap.zswap.pool_percent=40", kernel=(f"{ZSWAP}/zpool:zsmalloc",)
+    ),
+    _row("lz4", "swap.zswap.compressor=lz4"),
+    _row("zstd", "swap.zswap.compressor=zstd"),
+)
+NEWER = (
+    _row("no shrinker", "swap.zswap.shrinker=no"),
+    _row("zbud", kernel=(f"{ZSWAP}/zpool:zbud",)),  # what older kernels have by default
+)
+# The CPU of QEMU by default, with and without instructions for AES.
+CPU, CPU_AES = "qemu64", "qemu64,+aes"
+SETTINGS = (
+    *POOL,
+    *NEWER,
+    _row("lzo-rle", kernel=(f"{ZSWAP}/compressor:lzo-rle",)),
+    _row("page-cluster 3", kernel=(f"{VM}/page-cluster:3",)),
+    _row("page-cluster 0", kernel=(f"{VM}/page-cluster:0",)),
+    _row("swappiness 120", kernel=(f"{VM}/swappiness:120",)),
+    _row("swappiness 180", kernel=(f"{VM}/swappiness:180",)),
+    _row("watermarks 0.1 %", kernel=(f"{VM}/watermark_scale_factor:10",)),
+    _row("watermarks 3 %", kernel=(f"{VM}/watermark_scale_factor:300",)),
+    _row("reserve of 1 %", kernel=(f"{VM}/min_free_kbytes:1131",)),  # the kernel's own for that RAM
     _row("1 connection", "swap.connections=1"),
     _row("4 connections", "swap.connections=4"),
-    _row("swappiness 180", kernel=("/proc/sys/vm/swappiness:180",)),
+    _row("queue of 16", kernel=("/sys/block/nbd0/queue/nr_requests:16",)),
+    _row("no discard", "swap.discard=no"),
+    _row("encrypted, Adiantum", "swap.encrypt=yes", cpu=CPU),
+    _row("encrypted, AES", "swap.encrypt=yes", words="netboot.encrypt=aes", cpu=CPU),
+    _row("encrypted, AES, CPU with AES", "swap.encrypt=yes", cpu=CPU_AES),
 )
+
+
+def fits(way: Way, version: str) -> bool:
+    """Return True if a kernel with this version (``uname -r``) has the setting of a row."""
+    major, minor = version.split(".")[:2]
+    return way not in NEWER or (int(major), int(minor)) >= SHRINKER_SINCE
+
 
 # A difference is claimed if no run of the row lies among the runs of the default.
 FIGURES: Mapping[str, tuple[Callable[[Run], float], int]] = {

@@ -45,7 +45,8 @@ class Way:
 
     By "zram, nbd-client" there are two areas, and the network has what does not fit in zram.
     ``tuned``: not netboot, but with netboot's settings of the kernel. ``profile``: further settings
-    of the profile, KEY=VALUE. ``kernel``: PATH:VALUE that the PC writes before the load.
+    of the profile, KEY=VALUE. ``kernel``: PATH:VALUE that the PC writes before the load. ``words``:
+    further kernel arguments. ``cpu``: QEMU's name of the PC's CPU, empty for the usual one.
     """
 
     name: str
@@ -56,6 +57,8 @@ class Way:
     tuned: bool = False
     profile: tuple[str, ...] = ()
     kernel: tuple[str, ...] = ()
+    words: str = ""
+    cpu: str = ""
 
     @property
     def runs(self) -> int:
@@ -122,6 +125,7 @@ class Run:
         return self.write + self.read + self.scattered + self.touched
 
 
+COMPRESSOR, ENCRYPT = "swap.zswap.compressor=", "swap.encrypt=yes"
 # The areas in the order of their use, each up to the number of the device.
 DEVICES = {
     "netboot": "/dev/nbd",
@@ -134,8 +138,13 @@ DEVICES = {
 
 def check_swap(way: Way, data: Mapping[str, Any]) -> None:
     """Check what the PC says of its swap. Raises ValueError if it is not that of the way."""
-    zswap = "Y" if way.zswap else "N"
-    if not str(data.get("device")).startswith(DEVICES[way.by]) or data.get("zswap") != zswap:
+    expected = {"zswap": "Y" if way.zswap else "N"}
+    for setting in way.profile:
+        if setting.startswith(COMPRESSOR):
+            expected["compressor"] = setting.removeprefix(COMPRESSOR)
+    device = "/dev/dm-" if ENCRYPT in way.profile else DEVICES[way.by]
+    others = {key for key, value in expected.items() if data.get(key) != value}
+    if others or not str(data.get("device")).startswith(device):
         raise ValueError(f"{way.title}: the PC has another swap: {dict(data)}")
 
 

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from bench import client, settings
+from bench import client, settings, ways
 from bench.settings import FIGURES, SETTINGS
 from bench.ways import BARRED, Load, Run, Way
+from netboot.images.build import Built
 from netboot.profile import file as profile_file
 
 RUN = Run(1, 1, 1, 1, memory=2, io=3, out_mib=100, in_mib=120, refault_mib=150, stall=0.5)
-DEFAULT, CLUSTER, *_ = SETTINGS
+DEFAULT, CLUSTER, SWAPPINESS, ZSTD = (
+    next(row for row in SETTINGS if row.name == name)
+    for name in ("default", "page-cluster 3", "swappiness 120", "zstd")
+)
 
 
 def _moved(*mib: float) -> list[Run | None]:
@@ -25,15 +29,15 @@ def test_a_difference_is_marked_if_no_run_lies_among_the_default_s() -> None:
     results = {
         DEFAULT: _moved(100, 110, 104),
         CLUSTER: _moved(99, 98, 97),
-        SETTINGS[2]: _moved(99, 101, 97),
-        SETTINGS[3]: [*_moved(99, 101), None],
+        SWAPPINESS: _moved(99, 101, 97),
+        ZSTD: [*_moved(99, 101), None],
     }
     head, _, default, apart, mixed, killed = settings.table(results, "a load").splitlines()
     assert head == f"| a load | {' | '.join(FIGURES)} |"
     assert default.startswith("| default | 104 (100 to 110) | 120 (120 to 120) |")
     assert apart.startswith("| page-cluster 3 | **98 (97 to 99)** | 120 (120 to 120) |")
-    assert mixed.startswith(f"| {SETTINGS[2].name} | 99 (97 to 101) |")
-    assert killed.startswith(f"| {SETTINGS[3].name} | OOM killer, 1 of 3 |")
+    assert mixed.startswith(f"| {SWAPPINESS.name} | 99 (97 to 101) |")
+    assert killed.startswith(f"| {ZSTD.name} | OOM killer, 1 of 3 |")
     assert {line.count("|") for line in (default, apart, mixed, killed)} == {head.count("|")}
 
 
@@ -43,7 +47,8 @@ def test_without_the_default_nothing_is_marked() -> None:
 
 def test_each_setting_differs_from_the_default_which_is_the_barred_way() -> None:
     assert replace(DEFAULT, name=BARRED.name) == BARRED
-    assert len({(row.profile, row.kernel) for row in SETTINGS}) == len(SETTINGS)
+    assert len({replace(row, name="") for row in SETTINGS}) == len(SETTINGS)
+    assert SETTINGS[0] == DEFAULT and set(settings.POOL) < set(SETTINGS)
     assert len({row.name for row in SETTINGS}) == len(SETTINGS)
 
 
@@ -64,21 +69,42 @@ def test_the_rows_take_turns(
     asked = []
 
     @contextmanager
-    def prepared() -> Iterator[tuple[Path, client.Measure]]:
+    def prepared(kernel: str) -> Iterator[tuple[Built, client.Measure]]:
         def runs_of(way: Way, count: int, load: Load) -> list[Run | None]:
             asked.append((way.name, load))
             return [RUN] * count
 
-        yield tmp_path, runs_of
+        yield Built(tmp_path, {"processors": {"amd64": {"kernel": kernel}}}, ()), runs_of
 
     monkeypatch.setattr(client, "prepared", prepared)
     monkeypatch.setattr(client, "versions", lambda _: {})
-    assert client.run_settings([DEFAULT, CLUSTER], quick=False, folder=tmp_path) == 0
-    names, loads = (DEFAULT.name, CLUSTER.name), (client.LOAD, client.FITTING)
-    assert asked == [(name, load) for load in loads for name in names] * 3
+    rows = [DEFAULT, CLUSTER, ZSTD, *settings.NEWER]
+    assert client.run_settings(rows, "6.1.0-57-amd64", quick=False, folder=tmp_path) == 0
+    usual = [(way.name, client.LOAD) for way in (DEFAULT, CLUSTER, ZSTD)]
+    assert asked == [*usual, *((way.name, client.FITTING) for way in (DEFAULT, ZSTD))] * 3
     written = json.loads((tmp_path / "client-settings.json").read_text())
-    rows = written["three quarters of the RAM"]
-    assert [(row["name"], len(row["runs"])) for row in rows] == [(name, 3) for name in names]
+    told = written["three quarters of the RAM, Linux 6.1.0-57-amd64"]
+    assert [(row["name"], len(row["runs"])) for row in told] == [("default", 3), ("zstd", 3)]
     said = capsys.readouterr().out
-    assert "| as large as the RAM | MiB out |" in said
+    assert "| as large as the RAM, Linux 6.1.0-57-amd64 | MiB out |" in said
     assert "| bar |" not in said
+
+
+def test_a_newer_kernel_has_further_settings() -> None:
+    (row, *_) = settings.NEWER
+    versions = ("5.10.0", "6.1.0-57-amd64", "6.7", "6.8.0", "6.12.117+deb13-amd64")
+    assert [settings.fits(row, each) for each in versions] == [False] * 3 + [True] * 2
+    assert all(settings.fits(DEFAULT, each) for each in versions)
+
+
+def test_the_pc_has_the_settings_of_the_row() -> None:
+    told = {"device": "/dev/nbd0", "zswap": "Y", "compressor": "zstd"}
+    ways.check_swap(ZSTD, told)
+    for wrong in (told | {"compressor": "lzo"}, told | {"device": "/dev/dm-0"}, {}):
+        with pytest.raises(ValueError, match="another swap"):
+            ways.check_swap(ZSTD, wrong)
+    secret = next(row for row in SETTINGS if row.words)
+    ways.check_swap(secret, {"device": "/dev/dm-0", "zswap": "Y"})
+    with pytest.raises(ValueError, match="another swap"):
+        ways.check_swap(secret, told)
+    assert client.arguments(secret, 1, client.LOAD).endswith(" netboot.encrypt=aes")
