@@ -46,6 +46,7 @@ CLIENT_SECONDS = 120.0  # of each PC of a room: a core emulates one at a time
 SETTLING_SECONDS = 30.0  # after the first program's window, in which others may not have opened yet
 STILL_SECONDS = 180.0
 TICKS = os.sysconf("SC_CLK_TCK")
+WAITS = re.compile(rb"bench-waits: memory=(\d+) io=(\d+) refaults=(\d+)")
 KILLED = re.compile(rb"[Oo]ut of memory: Killed process")
 
 
@@ -58,17 +59,30 @@ def settings(row: Row) -> tuple[str, ...]:
     return ("root.kind=image", f"root.image={row.image}", f"swap.size={swap}", *page)
 
 
-def zram_image(folder: Path) -> Path:
-    """Write an initrd that gives the PC swap on zram; return its path."""
-    unit = "userland/etc/systemd/system/{}bench-zram.service"
-    records = [
-        cpio.file(unit.format(""), (HERE / "guest/bench-zram.service").read_bytes()),
-        cpio.symlink(unit.format("sysinit.target.wants/"), "../bench-zram.service"),
-        cpio.file("userland/etc/bench-zram", (HERE / "guest/bench-zram").read_bytes()),
-    ]
-    path = folder / "zram.img"
+def services(row: Row) -> list[str]:
+    """Return the services of bench/guest that a row's PCs have.
+
+    bench-waits reads a program every 2 s. It does not run where a bar counts what a PC reads.
+    """
+    return [*["bench-waits"] * (row.mb is None), *["bench-zram"] * (row.swap == "zram")]
+
+
+def guest_image(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
+    """Write an initrd with services, a script and a unit for each; return its path if there are any."""
+    if not names:
+        return ()
+    units = "userland/etc/systemd/system"
+    records = []
+    for name in names:
+        unit = (HERE / f"guest/{name}.service").read_bytes()
+        records += [
+            cpio.file(f"{units}/{name}.service", unit),
+            cpio.symlink(f"{units}/sysinit.target.wants/{name}.service", f"../{name}.service"),
+            cpio.file(f"userland/etc/{name}", (HERE / "guest" / name).read_bytes()),
+        ]
+    path = folder / "guest.img"
     path.write_bytes(initramfs.compressed(cpio.archive(records)))
-    return path
+    return (path,)
 
 
 def measure(row: Row, built: Path, picture: Path) -> Sample:
@@ -87,7 +101,7 @@ def measure(row: Row, built: Path, picture: Path) -> Sample:
             screen=True,
             timeout=max(BOOT_SECONDS, CLIENT_SECONDS * row.clients),
             settings=settings(row),
-            initrds=(zram_image(folder),) if row.swap == "zram" else (),
+            initrds=guest_image(folder, services(row)),
         )
         with (
             web.serve(HERE / "page", folder / "page.log") if row.page else contextlib.nullcontext()
@@ -139,6 +153,11 @@ def _sample(
     stage = "" if row.until_still else SHOWN
     traffic = [wire.read(report.machine.pcap, stage) for report in reports]
     consoles = [report.machine.console.read_bytes() for report in reports]
+    told = [WAITS.findall(console) for console in consoles]
+    waits = [tuple(map(int, lines[-1])) for lines in told if lines]
+    common = [
+        wire.on_others(each, [other for other in traffic if other is not each]) for each in traffic
+    ]
     return Sample(
         shown=shown,
         seconds=seconds,
@@ -150,7 +169,17 @@ def _sample(
         killed=sum(len(KILLED.findall(console)) for console in consoles),
         wire_mb=wire_mb,
         server_cpu=server_cpu,
+        refault_mb=_mean([each[2] * wire.BLOCK for each in waits]),
+        memory=_mean([each[0] for each in waits]),
+        io=_mean([each[1] for each in waits]),
+        filled_mb=mean(each.filled for each in traffic) * wire.BLOCK / 1e6,
+        common_mb=mean(common) * wire.BLOCK / 1e6,
     )
+
+
+def _mean(values: Sequence[int]) -> float | None:
+    """Return the mean of millionths; None if no PC told any."""
+    return mean(values) / 1e6 if values else None
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -52,6 +52,7 @@ ROWS = (
     Row("Firefox, a real page", FIREFOX, 256, shows=False, page=True),
     Row("kiosk, NetSurf", NETSURF, 512),
     Row("12 kiosks at once, surf", KIOSK, 256, clients=12),
+    Row("2 PCs with Firefox, a real page", FIREFOX, 384, clients=2, shows=False, page=True),
 )
 QUICK = tuple(row for row in ROWS if row.mb is not None)
 # The peer has no swap, and its initramfs needs RAM: with less it would not come to its page.
@@ -67,6 +68,8 @@ class Sample:
 
     ``shown``: PCs whose page came. ``seconds``: until the last one. ``again_mb``: of the image's, read
     before. ``killed``: programs, of all PCs. ``wire_mb``: all that the server's cable carried to PCs.
+    ``refault_mb``, ``memory`` and ``io``: pages that came back soon, and seconds in which a task waited
+    (PSI), None if not measured. ``filled_mb``: of ``out_mb``, pages of one value; ``common_mb``: those that another PC wrote.
     """
 
     shown: int
@@ -79,6 +82,11 @@ class Sample:
     killed: int
     wire_mb: float
     server_cpu: float
+    refault_mb: float | None
+    memory: float | None
+    io: float | None
+    filled_mb: float
+    common_mb: float
 
 
 Results = Mapping[Row, Sample]
@@ -118,21 +126,26 @@ def _of_row(row: Row, got: Sample) -> list[Verdict]:
 def table(results: Results, peer: Boot | None) -> str:
     """Return a Markdown table with a line for each row, and one for the peer if it was measured."""
     titles = "screen | RAM MB | swap | shown | s | / with network swap | image: requests | MB "
-    titles += "| MB again | swap out MB | in MB | killed | wire MB | server CPU s"
-    lines = [f"| {titles} |", "|---|--:|---|" + "--:|" * 11]
+    titles += "| MB again | swap out MB | of one value | of another PC | in MB | refaults MB "
+    titles += "| s PSI memory | s PSI io | killed | wire MB | server CPU s"
+    lines = [f"| {titles} |", "|---|--:|---|" + "--:|" * 16]
     lines += [_line(row, got, results) for row, got in results.items()]
     if peer is not None:
         shown = f"{BESIDE_PEER.memory} | none | 1/1 | {peer.seconds:.0f}"
-        lines.append(f"| {PEER} | {shown} {'| - ' * 7}| {peer.mb:.0f} | - |")
+        lines.append(f"| {PEER} | {shown} {'| - ' * 12}| {peer.mb:.0f} | - |")
     return "\n".join(lines)
 
 
 def _line(row: Row, got: Sample, results: Results) -> str:
     seconds = f"{got.seconds:.0f}" if got.shown == row.clients else f"never in {got.seconds:.0f}"
+    waits = " | ".join(
+        "-" if each is None else f"{each:.1f}" for each in (got.refault_mb, got.memory, got.io)
+    )
     return (
         f"| {row.name} | {row.memory} | {row.swap} | {got.shown}/{row.clients} | {seconds} "
         f"| {_ratio(row, got, results)} | {got.image_requests:.0f} | {got.image_mb:.1f} "
-        f"| {got.again_mb:.1f} | {got.out_mb:.1f} | {got.in_mb:.1f} | {got.killed} "
+        f"| {got.again_mb:.1f} | {got.out_mb:.1f} | {got.filled_mb:.1f} | {got.common_mb:.1f} "
+        f"| {got.in_mb:.1f} | {waits} | {got.killed} "
         f"| {got.wire_mb:.0f} | {got.server_cpu:.1f} |"
     )
 

@@ -5,8 +5,10 @@ the pages that it swaps out. Frames of one connection are in order there, except
 """
 
 import struct
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
 PAGES_PORT = 10809
@@ -43,19 +45,29 @@ class Tally:
 
 @dataclass(slots=True)
 class Traffic:
-    """What a PC asked of the page server, and whether the stage came at which the count ended."""
+    """What a PC asked of the page server, and whether the stage came at which the count ended.
+
+    ``pages``: how often each content of a page went to swap, by its digest. ``filled``: pages that
+    repeat one value of 8 bytes, such as zero; zswap keeps these itself.
+    """
 
     image: Tally = field(default_factory=Tally)
     swapped_out: Tally = field(default_factory=Tally)
     swapped_in: Tally = field(default_factory=Tally)
+    pages: Counter[bytes] = field(default_factory=Counter)
+    filled: int = 0
     ended: bool = False
 
-    def count(self, export: str, kind: int, offset: int, length: int) -> None:
-        """Count a request for ``export``, whose name says what it is."""
+    def count(self, export: str, kind: int, offset: int, length: int, data: bytes) -> None:
+        """Count a request for ``export``, whose name says what it is. ``data``: what it writes."""
         if export.startswith("image-"):
             self.image.add(offset, length)
         elif kind == WRITE:
             self.swapped_out.add(offset, length)
+            for at in range(0, len(data), BLOCK):
+                page = data[at : at + BLOCK]
+                self.pages[blake2b(page, digest_size=16).digest()] += 1
+                self.filled += page == page[:8] * (BLOCK // 8)
         elif kind == READ:
             self.swapped_in.add(offset, length)
 
@@ -112,7 +124,8 @@ class _Stream:
             raise ValueError(f"no NBD request in the stream of '{self.export}'")
         size = REQUEST_BYTES + (length if kind == WRITE else 0)
         if size <= len(self.rest) - at and kind in (READ, WRITE):
-            traffic.count(self.export, kind, offset, length)
+            data = bytes(self.rest[at + REQUEST_BYTES : at + size])
+            traffic.count(self.export, kind, offset, length, data)
         return int(size)
 
 
@@ -135,6 +148,12 @@ def read(path: Path, stage: str) -> Traffic:
             stream.take(sequence, payload)
             stream.decode(traffic)
     return traffic
+
+
+def on_others(each: Traffic, others: Sequence[Traffic]) -> int:
+    """Return how many of the pages that a PC wrote to swap another one wrote too."""
+    known = set[bytes]().union(*(other.pages for other in others))
+    return sum(count for digest, count in each.pages.items() if digest in known)
 
 
 Segment = tuple[bytes, tuple[int, int], int, int, bytes]

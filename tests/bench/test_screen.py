@@ -20,7 +20,7 @@ from netboot.lab.machine import Machine, Power
 from netboot.lab.rig import Classroom, SeatReport
 from tests.bench.test_wire import frames, image_stream, request
 
-GOOD = Sample(1, 70.0, 3000, 150.0, 5.0, 0.4, 0.1, 0, 170.0, 2.0)
+GOOD = Sample(1, 70.0, 3000, 150.0, 5.0, 0.4, 0.1, 0, 170.0, 2.0, 0.2, 1.5, 2.5, 0.1, 0.0)
 
 
 def test_rows_are_the_issues_and_each_has_a_definition_and_a_title_of_its_own() -> None:
@@ -71,7 +71,12 @@ class PlayedRoom:
 
     def __init__(self, folder: Path, shown: bool) -> None:
         pc = Machine(1, "bios", 256, folder)
-        pc.console.write_text("Out of memory: Killed process 7 (WebKitWebProces)\n" * 2)
+        pc.console.write_text(
+            "bench-waits: memory=1 io=2 refaults=3\n"
+            "bench-waits: memory=1500000 io=2500000 refaults=1000\n"
+            + "Out of memory: Killed process 7 (WebKitWebProces)\n"
+            * 2
+        )
         stream = image_stream(request(0, 0, 4096) * 3)
         wrpcap(str(pc.pcap), frames(1000, stream))
         power = Power(cast(Any, None), cast(Any, None), cast(Any, self))
@@ -102,6 +107,7 @@ def test_a_played_boot_is_counted(tmp_path: Path, shown: bool) -> None:
     room = cast(Classroom, PlayedRoom(tmp_path, shown))
     got = asyncio.run(screen._boot(room, ROWS[0], tmp_path / "a.png"))
     assert (got.shown, got.image_requests, got.image_mb, got.killed) == (shown, 3, 0.012288, 2)
+    assert (got.memory, got.io, got.refault_mb) == (1.5, 2.5, 4.096)
     assert (tmp_path / "a.png").exists()
     assert (got.seconds > 1e9) == shown
 
@@ -128,3 +134,12 @@ def test_a_run_leaves_its_figures_and_a_picture_of_each_row(
     assert bars[f"s / {screens.PEER}"] == 0.7, "which is one of the missed ones"
     assert bars[f"bytes on the wire / {screens.PEER}"] == 0.425
     assert "| 12 kiosks at once, surf | 256 | network | 12/12 |" in capsys.readouterr().out
+
+
+def test_only_rows_without_a_bar_on_reads_run_another_program(tmp_path: Path) -> None:
+    for row in ROWS:
+        assert ("bench-waits" in screen.services(row)) == (row.mb is None)
+    zram = next(row for row in ROWS if row.swap == "zram")
+    (path,) = screen.guest_image(tmp_path, screen.services(zram))
+    assert path.stat().st_size > 0
+    assert screen.guest_image(tmp_path, ()) == ()

@@ -21,8 +21,12 @@ def option(name: str, export: str) -> bytes:
 
 
 def request(kind: int, offset: int, length: int) -> bytes:
-    header = bytes(scapy_nbd.Request(type=kind, offset=offset, length=length))
-    return header + (b"\x25\x60\x95\x13" * (length // 4) if kind == wire.WRITE else b"")
+    return written(offset, b"\x25\x60\x95\x13" * (length // 4), kind)
+
+
+def written(offset: int, data: bytes, kind: int = 1) -> bytes:
+    header = bytes(scapy_nbd.Request(type=kind, offset=offset, length=len(data)))
+    return header + (data if kind == wire.WRITE else b"")
 
 
 def frames(port: int, data: bytes, to: int = wire.PAGES_PORT, cut: int = 1000) -> list[Packet]:
@@ -71,6 +75,25 @@ def test_swap_is_told_from_the_image_and_out_from_in(tmp_path: Path) -> None:
     found = traffic_of(tmp_path, *mixed, *frames(1, swap)[2:])
     assert (found.swapped_out.bytes, found.swapped_in.requests) == (4096, 1)
     assert found.image.bytes == 1024
+
+
+def test_pages_of_one_value_and_those_of_another_pc_are_told(tmp_path: Path) -> None:
+    zero, sevens, text = bytes(4096), b"\7" * 4096, bytes(range(256)) * 16
+    other = b"x" + text[1:]
+    first = traffic_of(
+        tmp_path, *frames(1, swap_stream(written(0, zero + text) + written(8192, sevens + text)))
+    )
+    assert (first.filled, first.swapped_out.bytes, sorted(first.pages.values())) == (
+        2,
+        16384,
+        [1, 1, 2],
+    )
+    second = traffic_of(
+        tmp_path, *frames(1, swap_stream(written(0, text + other) + request(0, 0, 4096)))
+    )
+    assert (second.filled, second.pages.total()) == (0, 2)
+    assert wire.on_others(first, [second]) == 2 and wire.on_others(second, [first]) == 1
+    assert wire.on_others(first, []) == 0
 
 
 def test_a_retransmission_is_not_counted_again(tmp_path: Path) -> None:
