@@ -21,6 +21,9 @@ from netboot.host import notify
 
 pytestmark = pytest.mark.system
 
+MOST_BYTES = 1_250_000  # of the wheel without the panel's page (docs/measurements/weight.md)
+PAGE = "netboot/panel/static/"
+ZIP_HEADS = 30 + 46  # bytes for each file, in its place and in the list at the end (APPNOTE 4.3)
 EXPOSURE = 1.6  # of systemd-analyze security, at most
 # The rows that add to it; docs/howto/deploy.md explains each.
 EXPOSED = {"PrivateNetwork", "RestrictAddressFamilies", "IPAddressDeny"}
@@ -31,6 +34,14 @@ EXPOSED |= {"DeviceAllow", "RootDirectoryOrRootImage"}
 def _files(folder: str) -> set[str]:
     root = bundle.CHECKOUT
     return {str(path.relative_to(root)) for path in (root / folder).rglob("*") if path.is_file()}
+
+
+def _weight(wheel: Path) -> int:
+    """Return the bytes of a wheel without the panel's page, as it would be packed without it."""
+    page = [row for row in zipfile.ZipFile(wheel).infolist() if row.filename.startswith(PAGE)]
+    return wheel.stat().st_size - sum(
+        row.compress_size + ZIP_HEADS + 2 * len(row.filename) for row in page
+    )
 
 
 def test_the_wheel_has_every_file_and_the_same_bytes_each_time(tmp_path: Path) -> None:
@@ -45,6 +56,7 @@ def test_the_wheel_has_every_file_and_the_same_bytes_each_time(tmp_path: Path) -
     folders = _files("initramfs") | _files("profiles") | _files("rootfs")
     assert data == folders | {"tools/strip-secrets"}
     assert any(name.endswith(".data/data/share/man/man1/netboot.1") for name in names)
+    assert _weight(wheels[0]) < MOST_BYTES, "see what is new in it, and whether it belongs there"
     modules = {name for name in names if name.startswith("netboot/")}
     assert modules == {name for name in _files("netboot") if "__pycache__" not in name}
 
