@@ -94,7 +94,7 @@ def verdicts(results: Results) -> list[Verdict]:
         if row.at_once != 32 or not peers:
             continue
         ratio = ours.mb_per_s / max(peer.mb_per_s for peer in peers)
-        bar = {"tftp": 0.7 if row.windowsize == 1 else 1.0, "http": 0.9}[row.protocol]
+        bar = {"tftp": 0.7 if row.windowsize == 1 else 1.0, "http": 0.95}[row.protocol]
         found.append(Verdict(f"{row.name}: MB/s / best peer", ratio, bar, at_least=True))
         theirs = peers[0].server_cpu
         if row.protocol == "http" and ours.server_cpu is not None and theirs:

@@ -102,10 +102,16 @@ class _History:
     size: int = 0  # of the events
     shares: dict[Collection[str], int] = field(default_factory=dict)  # how many of these stages
 
-    def add(self, kept: _Kept) -> None:
-        """Append an event."""
+    def add(self, kept: _Kept) -> bool:
+        """Append an event. Return True if those of its stages are over their limit now."""
         self.events.append(kept)
-        self._count(kept, +1)
+        self.size += kept.size
+        shared = _SHARES.get(kept.event.stage)
+        if shared is None:
+            return False
+        stages, most = shared
+        count = self.shares[stages] = self.shares.get(stages, 0) + 1
+        return count > most
 
     def drop(self, stages: Collection[str] = ()) -> int:
         """Drop the oldest event, or the oldest of ``stages``. Return its size."""
@@ -113,14 +119,11 @@ class _History:
         if stages:
             kept = next(each for each in self.events if each.event.stage in stages)
         self.events.remove(kept)
-        self._count(kept, -1)
-        return kept.size
-
-    def _count(self, kept: _Kept, change: int) -> None:
-        self.size += change * kept.size
+        self.size -= kept.size
         shared = _SHARES.get(kept.event.stage)
         if shared is not None:
-            self.shares[shared[0]] = self.shares.get(shared[0], 0) + change
+            self.shares[shared[0]] -= 1
+        return kept.size
 
 
 class Journal:
@@ -213,11 +216,9 @@ class Journal:
             history = _History()
         part[seat] = history
         kept = _Kept(event, estimated_bytes(event))
-        history.add(kept)
         self._size += kept.size
-        shared = _SHARES.get(event.stage)
-        if shared is not None and history.shares[shared[0]] > shared[1]:
-            self._size -= history.drop(shared[0])
+        if history.add(kept):
+            self._size -= history.drop(_SHARES[event.stage][0])
         while len(history.events) > (most or 0):
             self._size -= history.drop()
         self._fit(seat)

@@ -35,9 +35,11 @@ class Flapping:
 
     def record(self, event: BootEvent, now: float) -> None:
         """Note the end of the last connection to a seat's first area."""
+        if event.stage != "pages:detach":
+            return
         mac, data = event.seat, event.data
-        is_lost = event.stage == "pages:detach" and not data.get("connections")
-        if is_lost and data.get("export") == swap_export(mac) and not is_played(mac):
+        is_lost = not data.get("connections") and data.get("export") == swap_export(mac)
+        if is_lost and not is_played(mac):
             rounds = self._seats.setdefault(mac, _Rounds())
             rounds.lost.append(now)
             rounds.reason = event.message

@@ -13,7 +13,7 @@ from netboot.boot.plan import BootPlan
 from netboot.errors import Ignored
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import pxe
-from netboot.serve.dhcp.packet import ANY, BOOTREPLY, Option, Packet, dotted
+from netboot.serve.dhcp.packet import ANY, BOOTREPLY, Option, Packet, dotted, packed
 from netboot.serve.dhcp.packet import MessageType as Type
 from netboot.serve.dhcp.scope import Scope
 
@@ -135,8 +135,8 @@ def is_near(address: IPv4Address, context: Context) -> bool:
 
 def is_far_relay(question: Question) -> bool:
     """Return True if the packet came through a relay that is in no network of ours."""
-    relay = question.packet.giaddr
-    return relay != ANY and not is_near(relay, question.context)
+    packet = question.packet
+    return packet.relayed and not is_near(packet.giaddr, question.context)
 
 
 def far_relay(question: Question) -> Ignored:
@@ -208,7 +208,7 @@ def compose(
     request, server = question.packet, question.context.server
     all_options = {
         Option.DHCP_MESSAGE_TYPE: bytes((kind,)),
-        Option.SERVER_IDENTIFIER: (identifier or server).packed,
+        Option.SERVER_IDENTIFIER: packed(identifier or server),
         **options,
     }
     to_relay = request.options.get(ECHOED_TO_RELAY, b"")
@@ -241,7 +241,7 @@ def addressed(question: Question, kind: Type, packet: Packet, *, unproven: bool 
     """Address an answer from port 67 (RFC 2131 section 4.1)."""
     request = question.packet
     address, port = EVERYONE, CLIENT_PORT
-    if request.giaddr != ANY:
+    if request.relayed:
         address, port = request.giaddr, SERVER_PORT
     elif kind is not Type.DHCPNAK and is_near(request.ciaddr, question.context):
         address = request.ciaddr

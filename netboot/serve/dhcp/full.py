@@ -37,7 +37,7 @@ def full_mode(question: Question, now: float) -> Reply | Ignored:
     packet, context = question.packet, question.context
     scope = scope_of(packet, context.server, context.scopes)
     if scope is None:
-        where = context.server if packet.giaddr == ANY else relay.network_of(packet)
+        where = relay.network_of(packet) if packet.relayed else context.server
         reason = f"no addresses for the network of {where}: not a network of the profile"
         return Ignored(reason, serious=True)
     if is_far_relay(question):
@@ -81,7 +81,7 @@ def _declined(question: Question, scope: Scope, owner: str, now: float) -> Ignor
     if address is None or not scope.pool.dislike(owner, address, now):
         return Ignored(f"{address} declined by a PC that does not have it")
     reason = f"{address} declined: in use by another machine"
-    if question.packet.giaddr != ANY or question.context.server not in scope.network:
+    if question.packet.relayed or question.context.server not in scope.network:
         return Ignored(reason, serious=True)  # machines behind a relay cannot receive our probe
     return Claim(reason, True, Type.DHCPDECLINE, owner, question.mac, address, scope)
 
@@ -92,7 +92,7 @@ def _offer(question: Question, scope: Scope, owner: str, now: float) -> Reply | 
     if address is None:
         return _shortage(question, scope, owner)
     # Machines behind a relay cannot receive our probe.
-    unproven = packet.giaddr == ANY and pool.is_unproven(address, now)
+    unproven = not packet.relayed and pool.is_unproven(address, now)
     return _lease(question, Type.DHCPOFFER, address, scope, pool.lease_time, unproven=unproven)
 
 
@@ -107,7 +107,7 @@ def _shortage(question: Question, scope: Scope, owner: str) -> Ignored:
         return owner.startswith("id:") or profile.names(owner)
 
     # Machines behind a relay cannot receive our ARP requests.
-    is_far = question.packet.giaddr != ANY or question.context.server not in scope.network
+    is_far = question.packet.relayed or question.context.server not in scope.network
     if is_far or not is_named(owner):
         return Ignored(reason, serious=True)
     return Shortage(reason, True, owner, scope, is_named)
@@ -127,7 +127,7 @@ def _request(question: Question, scope: Scope, owner: str, now: float) -> Reply 
         address = pool.address_of(owner)  # it accepts our offer, and only fails to repeat it
     if address is None:
         return Ignored("DHCPREQUEST for no address", serious=question.client is not None)
-    is_near = packet.giaddr == ANY and context.server in network
+    is_near = not packet.relayed and context.server in network
     if chosen is None and is_near and pool.is_doubtful(owner, address, now):
         reason = f"{address} may be a lease of the other boot server: looked for first"
         return Claim(reason, False, Type.DHCPREQUEST, owner, question.mac, address, scope)
@@ -147,7 +147,7 @@ def _request(question: Question, scope: Scope, owner: str, now: float) -> Reply 
 def _refusal(question: Question, message: str) -> Reply:
     """Return a DHCPNAK: no address, no configuration (RFC 2131 table 3)."""
     flags = question.packet.flags
-    if question.packet.giaddr != ANY:
+    if question.packet.relayed:
         flags |= BROADCAST_FLAG  # the relay must not send it to the refused address
     packet = compose(
         question,

@@ -127,6 +127,8 @@ class Packet:
     options: Mapping[int, bytes] = field(default_factory=dict)
     firsts: Mapping[int, bytes] = field(default_factory=dict, compare=False)
     recalled: Collection[int] = ()
+    relayed: bool = field(init=False, compare=False)
+    """True if a relay passed the message on: it names itself in ``giaddr``."""
     mac: str | None = field(init=False, compare=False)
     """``aa:bb:cc:dd:ee:ff``, or None without an Ethernet address (EDK2 may send a GUID).
 
@@ -134,7 +136,8 @@ class Packet:
     """
 
     def __post_init__(self) -> None:
-        # Made once: an answer looks at it some twenty times.
+        # Made once: an answer looks at them some twenty times.
+        self.relayed = self.giaddr is not ANY and self.giaddr != ANY
         chaddr = self.chaddr
         is_odd = self.htype != ETHERNET or self.hlen != 6
         is_other = is_odd and (any(chaddr[6:]) or not any(chaddr))

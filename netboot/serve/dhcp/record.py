@@ -1,17 +1,20 @@
 """The journal's events of DHCP: one for each packet of a seat and one for each answer. Pure."""
 
+from functools import lru_cache
 from typing import Any
 
-from netboot.boot.arch import Architecture, Firmware
+from netboot.boot.arch import BY_NAME, Architecture, Firmware
 from netboot.boot.client import Client, Stage
 from netboot.boot.events import BootEvent
 from netboot.errors import Ignored, ProtocolError
 from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Reply
-from netboot.serve.dhcp.packet import Packet, dotted
+from netboot.serve.dhcp.packet import BOOTREQUEST, Option, Packet, dotted
 from netboot.serve.dhcp.pxe import architectures, listed, vendor_class
 from netboot.serve.dhcp.refusal import mac_in, screen
+from netboot.serve.dhcp.sender import KINDS
 
 STAGES = {SERVER_PORT: "dhcp", BOOT_SERVER_PORT: "pxe"}
+_PROGRAMS = {stage: stage.value for stage in Stage}
 
 
 def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) -> BootEvent | None:
@@ -35,11 +38,12 @@ def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) 
     elif result.client is None:
         message = f"{name} from a DHCP client"
     else:
-        data["arch"] = result.client.arch.name
-        data["stage"] = result.client.stage.value
-        named = vendor_class(packet) or b""
-        sender = "iPXE" if data["stage"] == "ipxe" else named.decode()
-        message = f"{name} from {sender} {data['arch']}{_misnamed(packet, result.client.arch)}"
+        arch, stage = result.client.arch.name, result.client.stage
+        data["arch"] = arch
+        data["stage"] = _PROGRAMS[stage]
+        told = packet.options.get(Option.VENDOR_CLASS_IDENTIFIER, b"")
+        codes = packet.first(Option.CLIENT_SYSTEM_ARCHITECTURE)
+        message = f"{name} from {_sender(told, codes, arch, stage is Stage.IPXE)}"
     return BootEvent(when, packet.mac, STAGES[port], message, data)
 
 
@@ -50,6 +54,15 @@ def of_overheard(client: Client, when: float) -> BootEvent:
     message = f"DISCOVER from {sender} {arch}, left to the LAN's own DHCP server"
     data = {"type": "DISCOVER", "arch": arch, "stage": stage}
     return BootEvent(when, client.mac, STAGES[SERVER_PORT], message, data)
+
+
+@lru_cache(maxsize=KINDS)
+def _sender(told: bytes, codes: bytes, arch: str, is_ipxe: bool) -> str:
+    """Return the words for what asks, by its options 60 and 93 and the architecture that we see."""
+    options = {Option.VENDOR_CLASS_IDENTIFIER: told, Option.CLIENT_SYSTEM_ARCHITECTURE: codes}
+    packet = Packet(BOOTREQUEST, 0, bytes(16), options=options)
+    program = "iPXE" if is_ipxe else (vendor_class(packet) or b"").decode()
+    return f"{program} {arch}{_misnamed(packet, BY_NAME[arch])}"
 
 
 def _misnamed(packet: Packet, arch: Architecture) -> str:
@@ -84,11 +97,11 @@ def of_reply(reply: Reply, port: int, milliseconds: float, when: float) -> BootE
     packet, name = reply.packet, reply.answer.word
     file = packet.file.decode().rpartition("/")[2]
     data: dict[str, Any] = {"type": name, "ms": round(milliseconds, 3)}
-    words = [name]
+    message = name
     if int(packet.yiaddr):
         data["address"] = address = dotted(packet.yiaddr)
-        words[0] += f" {address}"
+        message += f" {address}"
     if file:
         data["file"] = file
-        words.append(f"boot file {file}")
-    return BootEvent(when, packet.mac or "", STAGES[port], ", ".join(words), data)
+        message += f", boot file {file}"
+    return BootEvent(when, packet.mac or "", STAGES[port], message, data)

@@ -15,7 +15,7 @@ def server_override(packet: Packet) -> IPv4Address | None:
 
 def network_of(packet: Packet) -> IPv4Address:
     """Return an address of the relayed PC's network; 0.0.0.0 if no relay is on the way."""
-    if packet.giaddr == ANY:
+    if not packet.relayed:
         return ANY
     return _address(packet, LINK_SELECTION) or packet.giaddr
 

@@ -125,7 +125,7 @@ def scope_of(packet: Packet, server: IPv4Address, scopes: Sequence[Scope]) -> Sc
     because a PC with an address bypasses the relay; else ``server``, our address on the interface
     that received the packet.
     """
-    if packet.giaddr != ANY:
+    if packet.relayed:
         return _containing(relay.network_of(packet), scopes)
     own = _containing(packet.ciaddr, scopes) if packet.ciaddr != ANY else None
     return own or _containing(server, scopes)
@@ -142,4 +142,7 @@ def owner_of(packet: Packet, mac: str, profile: Profile) -> str:
 
 
 def _containing(address: IPv4Address, scopes: Sequence[Scope]) -> Scope | None:
-    return next((scope for scope in scopes if address in scope.network), None)
+    for scope in scopes:
+        if address in scope.network:
+            return scope
+    return None

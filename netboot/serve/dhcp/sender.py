@@ -28,7 +28,7 @@ _DECIDING = (
 )
 # The PCs of a room are of few kinds, and each asks several times in a boot. A packet has 4 KiB at most, so
 # all that is remembered has 512 KiB at most.
-_KINDS = 128
+KINDS = 128
 _Values = tuple[bytes | None, ...]
 
 
@@ -47,7 +47,7 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
     )
 
 
-@lru_cache(maxsize=_KINDS)
+@lru_cache(maxsize=KINDS)
 def _kind(maker: str, values: _Values, firsts: _Values) -> Client | Ignored:
     """Return the client for a packet with these options, with any MAC address of its maker."""
     chaddr = bytes.fromhex(maker.replace(":", "")).ljust(16, b"\0")

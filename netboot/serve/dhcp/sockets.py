@@ -11,7 +11,7 @@ from netboot.host import filters
 from netboot.host.interfaces import Interface
 from netboot.host.sockets import widen_receive_buffer
 from netboot.serve.dhcp import frames
-from netboot.serve.dhcp.packet import dotted
+from netboot.serve.dhcp.packet import dotted, packed
 
 # 500 PCs, two lessons' worth, that ask at once overrun the default buffer: dnsmasq and Kea answer
 # 166 of them (measured). A DISCOVER counts as 1,280 bytes in the kernel, so 6,500 fit. They are
@@ -84,7 +84,7 @@ class Port:
 
     def send(self, data: bytes, interface: Interface, target: tuple[IPv4Address, int]) -> None:
         """Send from our address on ``interface``, bypassing the routing table. Raises OSError."""
-        pktinfo = PKTINFO.pack(interface.index, interface.address.packed, bytes(4))
+        pktinfo = PKTINFO.pack(interface.index, packed(interface.address), bytes(4))
         ancillary = [(socket.IPPROTO_IP, IP_PKTINFO, pktinfo)]
         self._sock.sendmsg([data], ancillary, 0, (dotted(target[0]), target[1]))
 
