@@ -10,7 +10,7 @@ from bench.report import Verdict
 
 MIB = 1 << 20
 PAGES_PER_MIB = MIB // 4096
-ATTACH_BAR, HEADER_BAR = 150.0, 10.0  # milliseconds of guest time
+ATTACH_BAR, HEADER_BAR = 130.0, 10.0  # milliseconds of guest time
 PEER_BAR, ZRAM_BAR = 1.0, 1.05  # seconds of a load, as a ratio
 STALL_BAR = 1.0  # seconds
 
