@@ -193,7 +193,7 @@ class Journal:
 
     def __contains__(self, seat: str) -> bool:
         """Return whether the journal knows a seat."""
-        return any(seat in part for part in (self._own, self._proven, self._strangers))
+        return seat in self._strangers or seat in self._proven or seat in self._own
 
     def _of(self, seat: str) -> _History:
         for part in (self._own, self._proven, self._strangers):
