@@ -47,6 +47,7 @@ SETTLING_SECONDS = 30.0  # after the first program's window, in which others may
 STILL_SECONDS = 180.0
 TICKS = os.sysconf("SC_CLK_TCK")
 WAITS = re.compile(rb"bench-waits: memory=(\d+) io=(\d+) refaults=(\d+)")
+PRINTK = b"kernel.printk = 4 4 1 3\n"  # messages of a level below 4: errors too
 KILLED = re.compile(rb"[Oo]ut of memory: Killed process")
 
 
@@ -67,12 +68,13 @@ def services(row: Row) -> list[str]:
     return [*["bench-waits"] * (row.mb is None), *["bench-zram"] * (row.swap == "zram")]
 
 
-def guest_image(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
-    """Write an initrd with services, a script and a unit for each; return its path if there are any."""
-    if not names:
-        return ()
+def guest_image(folder: Path, names: Sequence[str]) -> Path:
+    """Write an initrd with services, a script and a unit for each; return its path.
+
+    It also has the kernel tell of killed programs: the images show only what is more serious.
+    """
     units = "userland/etc/systemd/system"
-    records = []
+    records = [cpio.file("userland/etc/sysctl.d/90-bench.conf", PRINTK)]
     for name in names:
         unit = (HERE / f"guest/{name}.service").read_bytes()
         records += [
@@ -82,7 +84,7 @@ def guest_image(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
         ]
     path = folder / "guest.img"
     path.write_bytes(initramfs.compressed(cpio.archive(records)))
-    return (path,)
+    return path
 
 
 def measure(row: Row, built: Path, picture: Path) -> Sample:
@@ -101,7 +103,7 @@ def measure(row: Row, built: Path, picture: Path) -> Sample:
             screen=True,
             timeout=max(BOOT_SECONDS, CLIENT_SECONDS * row.clients),
             settings=settings(row),
-            initrds=guest_image(folder, services(row)),
+            initrds=(guest_image(folder, services(row)),),
         )
         with (
             web.serve(HERE / "page", folder / "page.log") if row.page else contextlib.nullcontext()
