@@ -1,6 +1,6 @@
 """How soon a newly started server answers: ``python -m bench.start [--quick]``.
 
-It starts the whole of ``netboot serve`` and asks each of its doors every 2 ms, as a PC does, until
+It starts the whole of ``netboot serve`` and asks each of its doors every 5 ms, as a PC does, until
 each has answered. It also times ``netboot --help``. It prints a table and the result of each bar, and
 writes JSON. The exit status is 1 if a bar is missed. It needs root and runs in namespaces of its own.
 Conditions: docs/measurements/boot.md.
@@ -33,7 +33,7 @@ DEVICE = "nb-start0"
 PROFILE = f"interface: {DEVICE}\ndhcp: {{mode: %s, range: 10.77.1.0-10.77.1.99}}\n"
 GET = b"GET /boot/52:54:00:77:00:01/amd64.ipxe HTTP/1.1\r\nHost: netboot\r\n\r\n"
 RRQ = b"\0\1bios.ipxe\0octet\0"
-PAUSE_SECONDS = 0.002
+PAUSE_SECONDS = 0.005
 PATIENCE_SECONDS = 30.0  # the machine may be busy
 BAR, HELP_BAR = 0.5, 0.15
 LISTENING = 0.5  # at a first start, for a second server of its kind (netboot/serve/dhcp/server.py)
