@@ -61,6 +61,7 @@ class Worker:
         self._next_retry = 0.0
         self._buffers = Buffers()
         self._turns = 0
+        self._next_timed = SAMPLED
         self._complaints = Complaints(log)
 
     def run(self) -> None:
@@ -95,6 +96,7 @@ class Worker:
                         self._turn(connection, TURN_BYTES, alone=alone, sleeps=sleeps)
                 if sleeps:
                     self._lookout.slept(waiting[0].slept)
+                    self._turns += waiting[0].slept  # without a sleep each is a turn
             if self._resting:
                 self._wake()
             if self._waiting and time.monotonic() >= self._next_retry:
@@ -139,6 +141,8 @@ class Worker:
 
     def _may_sleep(self, lone: Connection) -> bool:
         """Return whether the worker may sleep in a lone client's socket: nothing else is due."""
+        if self._turns + 1 >= self._next_timed:  # a turn that is timed does not wait
+            return False
         if lone.area.tasks is not None or self._waiting or self._link.busy or self._orders.leaving:
             return False
         return self._lookout.may_sleep(lone.sock.fileno())
@@ -181,7 +185,9 @@ class Worker:
         connection.last_turn = self._turns
         if self._arrived:
             self._arrived.pop(connection.sock.fileno(), None)
-        begin = 0.0 if sleeps or self._turns % SAMPLED else time.monotonic()
+        begin = 0.0
+        if self._turns >= self._next_timed:
+            begin, self._next_timed = time.monotonic(), self._turns + SAMPLED
         reason = None
         try:
             if self._orders.leaving and connection.exchange.between:
