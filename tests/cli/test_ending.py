@@ -109,3 +109,19 @@ def test_a_foreign_address_is_told_without_python_s_words() -> None:
     assert done.stderr.startswith(
         "cannot serve pages on 192.0.2.77 port 10809: Cannot assign requested address\n  hint: "
     )
+
+
+def test_an_interrupt_before_the_command_has_begun_prints_nothing() -> None:
+    code = """
+import sys
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "netboot.cli.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from netboot.__main__ import main
+main()
+"""
+    command = [sys.executable, "-P", "-c", code]
+    found = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
