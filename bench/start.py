@@ -25,6 +25,7 @@ from bench.report import Verdict, in_network, medians, parser, publish, tell
 from bench.servers import end
 from netboot.host import processes
 from netboot.lab import network
+from netboot.serve.dhcp.server import RIVAL_PATIENCE
 from netboot.serve.services import STARTED_FILE
 from tests.support.images import write_manifest
 
@@ -36,7 +37,6 @@ RRQ = b"\0\1bios.ipxe\0octet\0"
 PAUSE_SECONDS = 0.005
 PATIENCE_SECONDS = 30.0  # the machine may be busy
 BAR, HELP_BAR = 0.5, 0.15
-LISTENING = 0.5  # at a first start, for a second server of its kind (netboot/serve/dhcp/server.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +186,11 @@ def help_sample(environment: Mapping[str, str]) -> tuple[float, float]:
 
 
 def verdicts(results: Mapping[Row, Sample], helped: tuple[float, float]) -> list[Verdict]:
-    """Return the bars, in seconds. A first start may listen for other servers for ``LISTENING``."""
+    """Return the bars, in seconds. A first start may listen for other servers meanwhile."""
     found = []
     for row, got in results.items():
         others = max(got.nbd, got.http, got.tftp)
-        dhcp = BAR + LISTENING * row.first
+        dhcp = BAR + RIVAL_PATIENCE * row.first
         found.append(Verdict(f"{row.name}: NBD, HTTP and TFTP, s", others, BAR, at_least=False))
         found.append(Verdict(f"{row.name}: DHCP, s", got.dhcp, dhcp, at_least=False))
     return [*found, Verdict("netboot --help, s", helped[0], HELP_BAR, at_least=False)]
