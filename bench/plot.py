@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from html import escape
 
 from bench.report import OURS
-from bench.rows import FLOOR, PEERS, Results
+from bench.rows import BEFORE, FLOOR, PEERS, Results
 
 COLOURS = dict(
-    zip((OURS, *PEERS, FLOOR), ("#c0392b", "#2e86c1", "#28b463", "#b7950b", "#aab7b8"), strict=True)
+    zip(
+        (OURS, *PEERS, FLOOR, BEFORE),
+        ("#c0392b", "#2e86c1", "#28b463", "#b7950b", "#aab7b8", "#e6b0aa"),
+        strict=True,
+    )
 )
 BAR_HEIGHT, LABEL_WIDTH, CHART_WIDTH = 9, 230, 560
 
@@ -16,8 +20,9 @@ def svg(results: Results) -> str:
     """Return groups of bars, one for each row. The longest bar is the highest IOPS of the run."""
     highest = max((got.iops for each in results.values() for got in each.values()), default=1.0)
     y, parts = 24, []
-    for x, (name, colour) in enumerate(COLOURS.items()):
-        left = LABEL_WIDTH + x * 110
+    shown = [name for name in COLOURS if any(name in each for each in results.values())]
+    for x, name in enumerate(shown):
+        left, colour = LABEL_WIDTH + x * 110, COLOURS[name]
         parts.append(f'<rect x="{left}" y="6" width="10" height="10" fill="{colour}"/>')
         parts.append(f'<text x="{left + 14}" y="15">{escape(name)}</text>')
     for row, samples in results.items():

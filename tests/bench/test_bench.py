@@ -110,6 +110,12 @@ def test_table_json_and_plot_name_every_server() -> None:
     assert svg(results).count("<title>") == 2
 
 
+def test_the_plot_has_every_server_that_can_be_measured() -> None:
+    servers = (OURS, *rows.PEERS, rows.FLOOR, rows.BEFORE)
+    drawn = svg({ROW: dict.fromkeys(servers, _sample(100))})
+    assert [drawn.count(f">{name}</text>") for name in servers] == [1] * len(servers)
+
+
 def test_full_results_are_tables_that_the_plots_can_read() -> None:
     page = rows.full_results(
         {ROW: {OURS: _sample(150), "nbdkit": replace(_sample(100), cpu_us=2.5)}}
