@@ -141,7 +141,7 @@ def _swap(pages: Pages) -> Chart:
     bars = []
     for label, way in ways:
         # A table for each load: the usual one comes first.
-        text = cell(page, [way], "all", topmost=True)
+        text = cell(page, [way], "total", topmost=True)
         bars.append(Bar(label, number(text), text, ours=label.startswith("netboot")))
     quick, seeks, ours = bars[0], bars[-1], bars[2]
     return Chart(
