@@ -39,7 +39,7 @@ SETTINGS = (
     *POOL,
     *NEWER,
     _row("lzo-rle", kernel=(f"{ZSWAP}/compressor:lzo-rle",)),
-    _row("page-cluster 3", kernel=(f"{VM}/page-cluster:3",)),
+    _row("page-cluster 2", kernel=(f"{VM}/page-cluster:2",)),
     _row("page-cluster 0", kernel=(f"{VM}/page-cluster:0",)),
     _row("swappiness 120", kernel=(f"{VM}/swappiness:120",)),
     _row("swappiness 180", kernel=(f"{VM}/swappiness:180",)),

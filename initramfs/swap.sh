@@ -267,8 +267,6 @@ tune_memory() {
     [ "$now" -ge $reserve ] || echo $reserve >/proc/sys/vm/min_free_kbytes
     # kswapd starts 1 % of RAM earlier (default 0.1 %), because evicting a page takes a round trip.
     echo 100 >/proc/sys/vm/watermark_scale_factor
-    # 4 pages for each read (default 8): enough for the round trip, not too many for a small RAM.
-    echo 2 >/proc/sys/vm/page-cluster
     # Pages are on one server only while they are copied to a mirror's new server. So the copy has at
     # least 10 MB/s on a busy PC (default 1 MB/s), and at most a quarter of 1 Gbit/s for the room.
     if [ "$layout" = mirror ]; then
