@@ -4,7 +4,7 @@ A generator whose connections were not all at work shows more than a server can 
 hold for each row: a closed loop has ``depth`` requests in flight on each connection (Little's law: the
 rate times the mean latency); nobody uses more CPU than there is; and on one CPU more connections do the
 same work for each request. A server that waits with one connection may do more with many: qsd waits 44 ms
-for a delayed acknowledgement after each batch of writes. So the law is about the CPU, not about the rate.
+after each batch of writes. So the law is about the CPU, not about the rate.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

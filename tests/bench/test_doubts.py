@@ -54,7 +54,7 @@ def test_one_cpu_does_not_do_more_because_more_ask() -> None:
 
 
 def test_a_server_that_waits_for_one_connection_may_do_more_with_many() -> None:
-    # qsd, writes of 4 KiB at depth 32: a delayed acknowledgement after each batch (measured).
+    # qsd, writes of 4 KiB at depth 32: it waits 44 ms after each batch (measured).
     many = replace(ROW, form="pinned")
     alone = replace(SAMPLE, iops=727, mean_us=44_000)
     results = {replace(many, connections=1): {"qsd": alone}, many: {"qsd": SAMPLE}}
